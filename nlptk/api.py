@@ -1,0 +1,150 @@
+"""The Python door: train, evaluate, predict, inspect, tune."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlptk import registry
+from nlptk.errors import RecipeError
+from nlptk.recipe import DataSettings, Recipe, apply_overrides, make_recipe, read_recipe
+
+if TYPE_CHECKING:
+    from nlptk.pipelines.evaluation import EvaluationResult
+    from nlptk.pipelines.files import PredictionResult
+    from nlptk.training.run import TrainResult
+    from nlptk.training.tuning import TuneResult
+
+
+def recipe(
+    source: str | Path | Mapping[str, Any] | None = None, *, overrides: Sequence[str] = (), **keys: Any
+) -> Recipe:
+    """The checked recipe from a YAML file or a mapping, keys laid over it, then `key=value` overrides.
+
+    Raises: RecipeError naming the key, what came and the cure.
+    """
+    where = str(source) if isinstance(source, str | Path) else "recipe"
+    values = read_recipe(Path(source)) if isinstance(source, str | Path) else dict(source or {})
+    return make_recipe(apply_overrides({**values, **_plain(keys)}, overrides), where=where)
+
+
+def train(source: str | Path | Mapping[str, Any] | None = None, **keys: Any) -> TrainResult:
+    """Train, measure, save and report one job.
+
+    source: a recipe file or mapping, or none. keys: the recipe's own (`task`, `model`, `data`, `strategy`, `training`,
+    `output`, ...), laid over it.
+
+        result = nlptk.train(task="classification", model="CHECKPOINT", data="rows.csv", strategy="lora")
+        result.figures["test"]["accuracy"]
+
+    Raises: NlptkError for whatever can be mended: bad rows, leakage, an unknown key, a pairing that does not work.
+    """
+    job = recipe(source, **keys)
+    from nlptk.training.run import run
+
+    return run(job, where=str(source) if isinstance(source, str | Path) else "recipe")
+
+
+def tune(
+    source: str | Path | Mapping[str, Any] | None = None,
+    *,
+    trials: int = 20,
+    space: Mapping[str, Any] | None = None,
+    **keys: Any,
+) -> TuneResult:
+    """Search for the best recipe with Optuna, on the validation split; the test split is never looked at.
+
+    space: recipe key -> [low, high] (numbers; learning rates on a log scale) or {"choices": [...]}; default: learning
+    rate around the optimizer's own, epochs and batch size. `strategy` may be among the choices.
+
+    Raises: NlptkError, MissingExtraError without Optuna.
+    """
+    job = recipe(source, **keys)
+    from nlptk.training.tuning import tune as search
+
+    return search(job, trials=trials, space=space)
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path | Mapping[str, Any],
+    *,
+    output: str | Path | None = None,
+    batch_size: int = 64,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Measure an artifact on labelled rows, with intervals; output: folder for report.json and report.html.
+
+    Raises: NlptkError.
+    """
+    from nlptk.pipelines.evaluation import evaluate as measure
+
+    return measure(model, data_settings(data), output=output, batch_size=batch_size, bootstrap=bootstrap, seed=seed)
+
+
+def predict(
+    model: str | Path,
+    source: str | Path,
+    target: str | Path,
+    *,
+    batch_size: int = 64,
+    data: Mapping[str, Any] | None = None,
+) -> PredictionResult:
+    """Predict a file of rows into a file of predictions, in input order; interrupted, it goes on where it was.
+
+    data: settings of the rows (`columns`, `encoding`, ...). Raises: NlptkError.
+    """
+    from nlptk.pipelines.files import predict as run
+
+    settings = data_settings({"train": source, **(data or {})})
+    return run(model, source, target, batch_size=batch_size, settings=settings)
+
+
+def inspect(
+    data: str | Path | Mapping[str, Any],
+    *,
+    task: str = "classification",
+    tokenizer: str | None = None,
+    max_length: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What is in the rows: columns, labels, lengths, duplicates, leakage, bad rows, what would be truncated.
+
+    tokenizer: checkpoint whose tokens are counted. Refuses nothing that can be reported. Raises: DataError.
+    """
+    from nlptk.data import inspect_data
+
+    loaded = None
+    if tokenizer is not None:
+        from nlptk.checkpoints import load_tokenizer
+
+        loaded = load_tokenizer(tokenizer)
+    settings = data_settings(data)
+    return inspect_data(settings, registry.get_task(task).columns, seed=seed, tokenizer=loaded, max_length=max_length)
+
+
+def data_settings(data: str | Path | Mapping[str, Any]) -> DataSettings:
+    """Checked data settings from a path or a mapping. Raises: RecipeError."""
+    values = _plain(dict(data)) if isinstance(data, Mapping) else {"train": str(data)}
+    checked = make_recipe({"task": "classification", "model": "none", "data": values}, where="data")
+    return checked.data
+
+
+def _plain(value: Any) -> Any:
+    """Paths as strings, so that what Python callers pass is what a recipe file says."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if hasattr(value, "to_dict") or hasattr(value, "column_names"):
+        raise RecipeError(
+            f"recipe: a {type(value).__name__} is in memory, and a recipe must be able to say where its rows are; "
+            "save it (Dataset.save_to_disk, DataFrame.to_parquet) and give the path"
+        )
+    raise RecipeError(f"recipe: {type(value).__name__} {value!r} is not a value a recipe can hold")

@@ -1,0 +1,140 @@
+"""Checkpoint -> tokenizer and model, with what a family lacks (GPT's pad token) filled in and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlptk.errors import ArtifactError, UnsupportedError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from nlptk.task import Task
+
+LONGEST_DEFAULT = 512
+_NO_LIMIT = 1_000_000  # tokenizers without a limit report 10**30
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """model: in float32; new: parameters that are not in the checkpoint; reshaped: those whose shape differed."""
+
+    model: PreTrainedModel
+    new: list[str] = field(default_factory=list)
+    reshaped: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def _readable(checkpoint: str) -> Iterator[None]:
+    """Turn what transformers raises for a checkpoint it cannot find or read into one message with the cure."""
+    if _looks_local(checkpoint) and not Path(checkpoint).is_dir():
+        raise ArtifactError(
+            f"model: {checkpoint}: no such folder; give a folder with config.json and model.safetensors, or a Hub name"
+        )
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtifactError(
+            f"model: {checkpoint}: cannot be loaded: {first} (a folder needs config.json, model.safetensors and "
+            "tokenizer files; a Hub name needs the network or a filled cache)"
+        ) from error
+
+
+def _looks_local(checkpoint: str) -> bool:
+    return checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1 or Path(checkpoint).exists()
+
+
+def load_tokenizer(checkpoint: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The fast tokenizer, padding on the right; a missing pad token becomes the end-of-text token, or `[PAD]`."""
+    from transformers import AutoTokenizer
+
+    with _readable(checkpoint):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(checkpoint, revision=revision)
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise UnsupportedError(
+            f"model: {checkpoint}: its tokenizer has no fast form (tokenizer.json), which nlptk needs"
+        )
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is not None:
+            tokenizer.pad_token = tokenizer.eos_token
+        else:
+            tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    return tokenizer
+
+
+def load_config(checkpoint: str, revision: str | None = None) -> PretrainedConfig:
+    """The checkpoint's configuration. Raises: ArtifactError."""
+    from transformers import AutoConfig
+
+    with _readable(checkpoint):
+        config: PretrainedConfig = AutoConfig.from_pretrained(checkpoint, revision=revision)
+    return config
+
+
+def load_model(
+    checkpoint: str,
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    config: PretrainedConfig | None = None,
+    revision: str | None = None,
+) -> LoadedModel:
+    """The checkpoint with the task's head on it, in float32. A head of another shape is made anew and reported.
+
+    Raises: ArtifactError (missing, unreadable), UnsupportedError (no such head for this architecture).
+    """
+    import torch
+    import transformers
+
+    config = config or load_config(checkpoint, revision)
+    for key, value in task.config_overrides().items():
+        setattr(config, key, value)
+    text_config = config.get_text_config()
+    text_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = tokenizer.pad_token_id
+    auto: Any = getattr(transformers, task.auto_class())
+    if type(config) not in auto._model_mapping:
+        raise UnsupportedError(
+            f"model: {checkpoint}: transformers has no {task.auto_class()} for the {config.model_type} architecture, "
+            f"so it cannot be trained for {task.name}"
+        )
+    with _readable(checkpoint):
+        model, info = auto.from_pretrained(
+            checkpoint,
+            config=config,
+            revision=revision,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer))
+    reshaped = [str(item[0]) if isinstance(item, tuple) else str(item) for item in info["mismatched_keys"]]
+    return LoadedModel(model, new=sorted(info["missing_keys"]), reshaped=sorted(reshaped))
+
+
+def default_max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """Tokens the model can take, at most 512."""
+    limits = [LONGEST_DEFAULT, model_limit(model) or LONGEST_DEFAULT]
+    if tokenizer.model_max_length < _NO_LIMIT:
+        limits.append(int(tokenizer.model_max_length))
+    return min(limits)
+
+
+def model_limit(model: PreTrainedModel) -> int | None:
+    """Positions the model has, special tokens included; None where positions are relative and have no end (T5)."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(limit, int):
+        return None
+    tables = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    padding = getattr(next(tables, None), "padding_idx", None)
+    # RoBERTa's positions start after the padding index: the first rows of its table are never used by text
+    return limit if padding is None else limit - padding - 1

@@ -1,0 +1,237 @@
+"""Readers of text files: delimited, JSON lines, JSON arrays; bounded batches with the row numbers an editor shows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from nlptk.data.problems import Problems
+from nlptk.data.text_files import open_text, reading
+from nlptk.errors import DataError
+
+BATCH_ROWS = 10_000
+BATCH_CHARACTERS = 16_000_000
+"""A batch ends at whichever limit comes first, so that very long texts stay bounded too."""
+
+ABSENT = object()
+"""The value of a key that a JSON object does not have."""
+
+_PEEKED_ROWS = 1_000
+
+
+@dataclass
+class Batch:
+    """Some rows, by column: their row numbers and the raw values of the wanted columns."""
+
+    numbers: list[int]
+    columns: dict[str, list[Any]]
+
+
+class Reader(Protocol):
+    """An opened source of rows.
+
+    columns: the names present. class_names: names of integer labels, where the source declares them.
+    cells: every value is text (a delimited file). blank_lines: counted while reading.
+    """
+
+    columns: list[str]
+    class_names: Mapping[str, tuple[str, ...]]
+    cells: bool
+    blank_lines: int
+
+    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]: ...
+
+
+@contextmanager
+def _any_field_size() -> Iterator[None]:
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@dataclass
+class DelimitedReader:
+    """A csv or tsv file with a header line; a row's number is the line its record starts on (the header's is 1)."""
+
+    path: Path
+    encoding: str
+    delimiter: str
+    columns: list[str] = field(init=False)
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cells: bool = True
+    blank_lines: int = 0
+
+    def __post_init__(self) -> None:
+        with reading(self.path, self.encoding), _any_field_size(), self._open() as stream:
+            records = csv.reader(stream, delimiter=self.delimiter, strict=True)
+            try:
+                header = next((record for record in records if record), None)
+            except csv.Error as error:
+                raise DataError(f"{self.path}, row 1: the header is not valid csv: {error}") from error
+        if header is None:
+            raise DataError(f"{self.path}: the file is empty; expected a header line and rows")
+        self.columns = [name.strip() for name in header]
+        twice = sorted(name for name, count in Counter(self.columns).items() if count > 1 and name)
+        if twice:
+            raise DataError(f"{self.path}, row 1: the header names {', '.join(map(repr, twice))} twice; rename one")
+
+    def _open(self) -> Any:
+        return open_text(self.path, self.encoding, newline="")
+
+    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]:
+        places = [(name, self.columns.index(name)) for name in wanted]
+        with reading(self.path, self.encoding), _any_field_size(), self._open() as stream:
+            for numbers, records in self._chunks(stream, problems):
+                yield Batch(numbers, {name: [record[place] for record in records] for name, place in places})
+
+    def _chunks(self, stream: Any, problems: Problems) -> Iterator[tuple[list[int], list[list[str]]]]:
+        reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
+        width, header_seen, line, size = len(self.columns), False, 0, 0
+        numbers: list[int] = []
+        records: list[list[str]] = []
+        while True:
+            start = line + 1
+            try:
+                record = next(reader, None)
+            except csv.Error as error:
+                problems.add(start, f"not valid csv: {error}")
+                line = reader.line_num
+                continue
+            if record is None:
+                break
+            line = reader.line_num
+            if not header_seen or not record:
+                self.blank_lines += not record
+                header_seen = header_seen or bool(record)
+            elif len(record) != width:
+                problems.add(start, f"{len(record)} fields where the header has {width}")
+            else:
+                numbers.append(start)
+                records.append(record)
+                size += sum(map(len, record))
+                if len(records) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
+                    yield numbers, records
+                    numbers, records, size = [], [], 0
+        yield numbers, records
+
+
+@dataclass
+class JsonLinesReader:
+    """A JSON object a line; a row's number is its line."""
+
+    path: Path
+    encoding: str
+    columns: list[str] = field(init=False)
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cells: bool = False
+    blank_lines: int = 0
+
+    def __post_init__(self) -> None:
+        names: dict[str, None] = {}
+        content = False
+        for number, line in self._lines():
+            content = content or bool(line.strip())
+            found = _parsed(line.rstrip())
+            if isinstance(found, dict):
+                names.update(dict.fromkeys(found))
+            if number >= _PEEKED_ROWS and names:
+                break
+        if not content:
+            raise DataError(f"{self.path}: the file is empty; expected a JSON object a line")
+        self.columns = list(names)
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        with reading(self.path, self.encoding), open_text(self.path, self.encoding, newline="\n") as stream:
+            yield from enumerate(stream, start=1)
+
+    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]:
+        numbers: list[int] = []
+        rows: list[dict[str, Any]] = []
+        size = 0
+        for number, line in self._lines():
+            if not line.strip():
+                self.blank_lines += 1
+                continue
+            found = _parsed(line.rstrip())
+            if isinstance(found, dict):
+                numbers.append(number)
+                rows.append(found)
+                size += len(line)
+            else:
+                problems.add(number, found.message if isinstance(found, _Invalid) else f"{_kind(found)}, not an object")
+            if len(rows) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
+                yield _by_column(numbers, rows, wanted)
+                numbers, rows, size = [], [], 0
+        yield _by_column(numbers, rows, wanted)
+
+
+@dataclass
+class JsonReader:
+    """A JSON array of objects, bare or under "data", read whole; a row's number is its 1-based place in the array."""
+
+    path: Path
+    encoding: str
+    columns: list[str] = field(init=False)
+    rows: list[Any] = field(init=False)
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cells: bool = False
+    blank_lines: int = 0
+
+    def __post_init__(self) -> None:
+        with reading(self.path, self.encoding), open_text(self.path, self.encoding, newline="\n") as stream:
+            text = stream.read()
+        if not text.strip():
+            raise DataError(f"{self.path}: the file is empty; expected a JSON array of objects")
+        found = _parsed(text)
+        if isinstance(found, _Invalid):
+            hint = "; a file with an object a line is named .jsonl" if "Extra data" in found.message else ""
+            raise DataError(f"{self.path}: {found.message}{hint}")
+        rows = found.get("data") if isinstance(found, dict) else found
+        if not isinstance(rows, list):
+            came = f"an object with the keys {', '.join(found)}" if isinstance(found, dict) else _kind(found)
+            raise DataError(f'{self.path}: {came}; expected an array of objects, or {{"data": [...]}}')
+        self.rows = rows
+        objects = (row for row in rows[:_PEEKED_ROWS] if isinstance(row, dict))
+        self.columns = list(dict.fromkeys(name for row in objects for name in row))
+
+    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]:
+        for first in range(0, len(self.rows), BATCH_ROWS):
+            part = list(enumerate(self.rows[first : first + BATCH_ROWS], start=first + 1))
+            for number, row in part:
+                if not isinstance(row, dict):
+                    problems.add(number, f"{_kind(row)}, not an object")
+            good = [(number, row) for number, row in part if isinstance(row, dict)]
+            yield _by_column([number for number, _ in good], [row for _, row in good], wanted)
+
+
+@dataclass(frozen=True)
+class _Invalid:
+    message: str
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        return _Invalid(f"not valid JSON: {error.msg} at {place}")
+    except (ValueError, RecursionError) as error:
+        return _Invalid(f"not readable JSON: {error}")
+
+
+def _by_column(numbers: list[int], rows: list[dict[str, Any]], wanted: Sequence[str]) -> Batch:
+    return Batch(numbers, {name: [row.get(name, ABSENT) for row in rows] for name in wanted})
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    return "null" if value is None else names.get(type(value), "an object")

@@ -1,0 +1,87 @@
+"""Rows to predict or measure on, with a model whose labels are already settled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nlptk.data import cache
+from nlptk.data import labels as encodings
+from nlptk.data.columns import check_mapping
+from nlptk.data.encoding import open_dataset, write_part
+from nlptk.data.loading import read_settings, refuse_bad_rows
+from nlptk.data.pools import Part, build_pool
+from nlptk.data.rows import Rows, read_source
+from nlptk.data.sources import find_sources
+from nlptk.errors import DataError
+from nlptk.recipe import DataSettings
+from nlptk.task import Column, LabelSpace
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def read_rows(
+    path: str | Path | list[str],
+    columns: Sequence[Column],
+    *,
+    settings: DataSettings,
+    labels: LabelSpace | None = None,
+    targets: bool = False,
+) -> Dataset:
+    """The rows of a file in order, without targets, or with them to measure against.
+
+    settings: columns, encoding, label_separator, label_names, bad_rows, unseen_labels and max_rows count here.
+    targets: the target columns are read, and required where the task requires them. labels: the model's labels;
+    a label column is encoded with them, and left out without them.
+
+    Raises:
+        DataError: as `load_splits`, for bad rows, missing columns and labels the model does not know.
+    """
+    check_mapping(settings.columns, columns)
+    wanted = [c for c in columns if not c.target or (targets and (c.kind != "label" or labels is not None))]
+    roles = {column.role for column in wanted}
+    mapping = {role: name for role, name in settings.columns.items() if role in roles}
+    how = read_settings(settings.model_copy(update={"columns": mapping, "group": None}), wanted)
+    sources = find_sources(str(path) if isinstance(path, Path) else path, settings)
+    parts = [read_source(source, how) for source in sources]
+    if settings.bad_rows == "refuse":
+        refuse_bad_rows(parts)
+    if not sum(rows.count for rows in parts):
+        raise DataError(f"{sources[0].name}: no usable row: {parts[0].problems.listed()}")
+    known = labels.to_json() if labels is not None else None
+    how_rows = [settings.max_rows, settings.unseen_labels, settings.label_names, known]
+    identity = [[rows.source.name, rows.file.name] for rows in parts]
+    key = cache.key_of("prediction", identity, [[c.role, c.kind] for c in wanted], how_rows)
+    entry = cache.find(key)
+    if entry is None:
+        part, encoding = _chosen(parts, wanted, settings, labels)
+        with cache.draft(key) as draft:
+            write_part(part, draft.path("rows"), wanted, encoding)
+            entry = draft.commit(["rows"], {})
+    return open_dataset(entry.files["rows"])
+
+
+def _chosen(
+    rows: list[Rows], columns: Sequence[Column], settings: DataSettings, space: LabelSpace | None
+) -> tuple[Part, encodings.Encoding | None]:
+    import numpy as np
+
+    vocabulary: dict[str, int] = {}
+    role = next((column.role for column in columns if column.kind == "label"), None)
+    pool = build_pool(rows, vocabulary, label_role=role)
+    part, encoding = Part("test", pool, np.arange(pool.count)), None
+    if space is not None and pool.label_offsets is not None:
+        encodings.check_forms([part])
+        form = "list" if space.multi else "single"
+        for source in rows:
+            if source.label_form not in (None, form):
+                raise DataError(f"{source.source.name}: labels are {source.label_form}s; the model has {form} labels")
+        encoding = encodings.encode_known(space, vocabulary, names=settings.label_names)
+        if settings.unseen_labels == "refuse":
+            encodings.refuse_unseen(encodings.describe_unseen(part, encoding, vocabulary), space)
+        part = Part("test", pool, np.delete(part.rows, encodings.unseen_rows(part, encoding)))
+    if settings.max_rows is not None:
+        part = Part("test", pool, part.rows[: settings.max_rows])
+    return part, encoding

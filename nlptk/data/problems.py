@@ -1,0 +1,39 @@
+"""Rows that cannot be used: counted all, remembered the first few, refused or dropped by the caller."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+REMEMBERED = 20
+SHOWN = 5
+
+
+@dataclass
+class Problems:
+    """The bad rows of one source: how many, and row number and reason of the first 20."""
+
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, row: int, reason: str) -> None:
+        self.count += 1
+        if len(self.first) < REMEMBERED or row < self.first[-1][0]:
+            bisect.insort(self.first, (row, reason))
+            del self.first[REMEMBERED:]
+
+    def listed(self) -> str:
+        """`row 3: text is empty; row 9: label is empty; and 4 more`."""
+        shown = [f"row {row}: {reason}" for row, reason in self.first[:SHOWN]]
+        if self.count > len(shown):
+            shown.append(f"and {self.count - len(shown)} more")
+        return "; ".join(shown)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"count": self.count, "first": [{"row": row, "reason": reason} for row, reason in self.first]}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Problems:
+        return cls(int(state["count"]), [(int(item["row"]), str(item["reason"])) for item in state["first"]])

@@ -1,0 +1,255 @@
+"""One source -> its good rows as an Arrow file in the cache, with what was noted while reading."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlptk.data import cache
+from nlptk.data.columns import resolve, same_column
+from nlptk.data.formats import Batch, DelimitedReader, JsonLinesReader, JsonReader, Reader
+from nlptk.data.normalize import text_key
+from nlptk.data.problems import Problems
+from nlptk.data.tables import DatasetReader, ParquetReader
+from nlptk.data.text_files import known_format
+from nlptk.data.values import JsonValues, LabelValues, NumberValues, TextValues, Values, Wrong
+from nlptk.errors import DataError
+from nlptk.task import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+KEY = "_key"
+ROW = "source_row"
+FILE = "source_file"
+GROUP = "group"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing that rows are read from: a file, or a data set that is already open.
+
+    name: as messages show it. key: stands for the content in the cache's keys.
+    """
+
+    name: str
+    key: str
+    path: Path | None = None
+    dataset: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """What decides how a source is read."""
+
+    columns: tuple[Column, ...]
+    mapping: Mapping[str, str]
+    group: str | None = None
+    separator: str | None = None
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The good rows of one source: an Arrow file, and what was noted.
+
+    file: columns by role (labels as lists of places in `vocabulary`, nested values as JSON text), `source_row`,
+    `_key` (what makes two rows the same text) and `group` where one is asked for.
+    """
+
+    source: Source
+    file: Path
+    count: int
+    mapping: dict[str, str]
+    present: list[str]
+    problems: Problems
+    blank_lines: int
+    vocabulary: list[str]
+    label_form: str | None
+    declared: list[str] | None
+    json_types: dict[str, pa.DataType]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.file)) as stream:
+            yield from pa.ipc.open_stream(stream)
+
+
+def open_reader(source: Source, encoding: str) -> Reader:
+    """A reader for the source.
+
+    Raises:
+        DataError: an unknown extension, a damaged file, an empty one.
+    """
+    if source.dataset is not None:
+        return DatasetReader(source.dataset)
+    assert source.path is not None
+    kind = known_format(source.path)
+    if kind == "parquet":
+        return ParquetReader(source.path)
+    if kind == "jsonl":
+        return JsonLinesReader(source.path, encoding)
+    if kind == "json":
+        return JsonReader(source.path, encoding)
+    return DelimitedReader(source.path, encoding, delimiter="," if kind == "csv" else "\t")
+
+
+def read_source(source: Source, settings: ReadSettings) -> Rows:
+    """Read and check every row, or take what an earlier call left in the cache.
+
+    Raises:
+        DataError: the source cannot be read, lacks a column, or holds no row. Bad rows are noted, not raised.
+    """
+    kinds = [[c.role, c.kind, list(c.names), c.required, c.target] for c in settings.columns]
+    how = [dict(settings.mapping), settings.group, settings.separator, settings.encoding]
+    suffix = known_format(source.path) + str(source.name.endswith(".gz")) if source.path else "dataset"
+    key = cache.key_of("rows", source.key, suffix, kinds, how)
+    entry = cache.find(key)
+    if entry is None:
+        entry = _convert(source, settings, key)
+    return _opened(source, entry)
+
+
+def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
+    reader = open_reader(source, settings.encoding)
+    problems = Problems()
+    if not reader.columns:
+        for _ in reader.batches([], problems):
+            pass
+        raise DataError(f"{source.name}: not one row could be read: {problems.listed() or 'there is none'}")
+    mapping = resolve(settings.columns, reader.columns, mapping=settings.mapping, where=source.name)
+    group = settings.group
+    if group is not None:
+        group = same_column(group, reader.columns, where=source.name, setting="data.group")
+    found = [column for column in settings.columns if column.role in mapping]
+    values = [_values(column, mapping, reader, settings=settings, where=source.name) for column in found]
+    with cache.draft(key) as draft:
+        writer = _Writer(draft.path("rows"), values, key_roles(settings.columns, mapping), group is not None)
+        try:
+            wanted = list(dict.fromkeys([*mapping.values(), *([group] if group else [])]))
+            for batch in reader.batches(wanted, problems):
+                writer.add(batch, mapping, group, problems)
+        finally:
+            writer.close()
+        if not writer.count and not problems.count:
+            raise DataError(f"{source.name}: no rows; the file has a header at most")
+        meta = {
+            "count": writer.count,
+            "mapping": mapping,
+            "present": reader.columns,
+            "problems": problems.to_json(),
+            "blank_lines": reader.blank_lines,
+            **_noted(values),
+        }
+        return draft.commit(["rows"], meta)
+
+
+def key_roles(columns: Sequence[Column], found: Mapping[str, str]) -> list[str]:
+    """The roles that make two rows the same text: the input texts, or the nested inputs where there are none."""
+    inputs = [column for column in columns if column.role in found and not column.target]
+    texts = [column.role for column in inputs if column.kind == "text"]
+    return texts or [column.role for column in inputs if column.kind == "json"]
+
+
+def _values(
+    column: Column, mapping: Mapping[str, str], reader: Reader, *, settings: ReadSettings, where: str
+) -> Values:
+    role, required, cells = column.role, column.required, reader.cells
+    if column.kind == "text":
+        return TextValues(role, required)
+    if column.kind == "number":
+        return NumberValues(role, required, cells)
+    if column.kind == "json":
+        return JsonValues(role, where, required, cells)
+    names = reader.class_names.get(mapping[role])
+    return LabelValues(role, required, cells, settings.separator, names)
+
+
+def _noted(values: Sequence[Values]) -> dict[str, Any]:
+    import pyarrow as pa
+
+    noted: dict[str, Any] = {"vocabulary": [], "label_form": None, "declared": None, "json_types": {}}
+    for value in values:
+        if isinstance(value, LabelValues):
+            declared = list(value.class_names) if value.class_names is not None else None
+            noted.update(vocabulary=list(value.vocabulary), label_form=value.form, declared=declared)
+        elif isinstance(value, JsonValues):
+            schema = pa.schema([pa.field("value", value.type or pa.null())])
+            noted["json_types"][value.role] = base64.b64encode(schema.serialize().to_pybytes()).decode()
+    return noted
+
+
+def _opened(source: Source, entry: cache.Entry) -> Rows:
+    import pyarrow as pa
+
+    meta = dict(entry.meta)
+    packed = {role: base64.b64decode(text) for role, text in meta.pop("json_types").items()}
+    types = {role: pa.ipc.read_schema(pa.py_buffer(raw)).field("value").type for role, raw in packed.items()}
+    problems = Problems.from_json(meta.pop("problems"))
+    return Rows(source=source, file=entry.files["rows"], problems=problems, json_types=types, **meta)
+
+
+class _Writer:
+    """Checks batches and writes the good rows."""
+
+    def __init__(self, path: Path, values: list[Values], keys: list[str], grouped: bool) -> None:
+        import pyarrow as pa
+
+        self.values, self.keys, self.grouped, self.count = values, keys, grouped, 0
+        fields = [pa.field(value.role, value.arrow([]).type) for value in values]
+        fields += [pa.field(ROW, pa.int64()), pa.field(KEY, pa.binary(16))]
+        fields += [pa.field(GROUP, pa.string())] if grouped else []
+        self.schema = pa.schema(fields)
+        self.sink = pa.OSFile(str(path), "wb")
+        self.stream = pa.ipc.new_stream(self.sink, self.schema)
+
+    def add(self, batch: Batch, mapping: Mapping[str, str], group: str | None, problems: Problems) -> None:
+        wrong: Wrong = {}
+        columns = {v.role: v.convert(list(batch.columns[mapping[v.role]]), wrong) for v in self.values}
+        groups = _groups(batch.columns[group], wrong) if group is not None else []
+        numbers = batch.numbers
+        for place in sorted(wrong):
+            problems.add(numbers[place], " and ".join(wrong[place]))
+        if wrong:
+            good = [place for place in range(len(numbers)) if place not in wrong]
+            columns = {role: [column[place] for place in good] for role, column in columns.items()}
+            numbers = [numbers[place] for place in good]
+            groups = [groups[place] for place in good] if group is not None else []
+        if numbers:
+            self._write(columns, numbers, groups)
+
+    def _write(self, columns: dict[str, list[Any]], numbers: list[int], groups: list[str]) -> None:
+        import pyarrow as pa
+
+        arrays = [value.arrow(columns[value.role]) for value in self.values]
+        texts = [columns[role] for role in self.keys]
+        if not texts:
+            keys = [text_key([str(self.count + place)]) for place in range(len(numbers))]
+        elif len(texts) == 1:
+            keys = [text_key((text or "",)) for text in texts[0]]
+        else:
+            keys = [text_key([text or "" for text in row]) for row in zip(*texts, strict=True)]
+        arrays += [pa.array(numbers, pa.int64()), pa.array(keys, pa.binary(16))]
+        arrays += [pa.array(groups, pa.string())] if self.grouped else []
+        self.stream.write_batch(pa.record_batch(arrays, schema=self.schema))
+        self.count += len(numbers)
+
+    def close(self) -> None:
+        self.stream.close()
+        self.sink.close()
+
+
+def _groups(raw: list[Any], wrong: Wrong) -> list[str]:
+    groups = []
+    for place, value in enumerate(raw):
+        scalar = isinstance(value, str | int | float) and value == value
+        if not scalar or (isinstance(value, str) and not value.strip()):
+            wrong.setdefault(place, []).append("the group is missing")
+        groups.append(value if isinstance(value, str) else json.dumps(value, default=str))
+    return groups

@@ -1,0 +1,5 @@
+"""Artifact -> callable."""
+
+from nlptk.pipelines.artifact import Pipeline, pipeline
+
+__all__ = ["Pipeline", "pipeline"]

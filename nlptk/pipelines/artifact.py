@@ -1,0 +1,149 @@
+"""An artifact as a function from rows to predictions, the same in a notebook, a job and a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from nlptk import artifact, registry
+from nlptk.errors import ArtifactError, DataError
+from nlptk.task import Features, Ledger, Prediction, Task
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+CHUNK_ROWS = 2048
+"""Rows that a stream reads ahead, to run those of like length together."""
+
+
+def load_task(manifest: artifact.Manifest) -> Task:
+    """The task as it was trained: its options, labels and decisions."""
+    cls = registry.get_task(manifest.task["name"])
+    options = cls.Options.model_validate(manifest.task["options"])
+    return cls(options, labels=manifest.labels, decision=manifest.decision)
+
+
+def pipeline(
+    model: str | Path, *, batch_size: int = 64, device: str | torch.device | None = None, verify: bool = True
+) -> Pipeline:
+    """Load an artifact for prediction.
+
+    model: the artifact's folder, or that of the run that made it. batch_size: rows in a forward pass.
+    device: torch's name of it; default: the first GPU, else the CPU. verify: check every file's sha256 first.
+
+    Raises: ArtifactError naming the file and the cure.
+    """
+    import torch
+
+    from nlptk.checkpoints import load_model, load_tokenizer
+
+    folder, manifest = artifact.load_manifest(model, verify=verify)
+    task = load_task(manifest)
+    tokenizer = load_tokenizer(str(folder))
+    loaded = load_model(str(folder), task, tokenizer)
+    if loaded.new or loaded.reshaped:
+        lacking = ", ".join([*loaded.new, *loaded.reshaped][:5])
+        raise ArtifactError(
+            f"{folder}: model.safetensors lacks {lacking}, so predictions would be random; train it again"
+        )
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded.model.train(False)
+    torch.nn.Module.to(loaded.model, device)
+    return Pipeline(folder, manifest, task, tokenizer, loaded.model, batch_size=batch_size)
+
+
+class Pipeline:
+    """Rows in, predictions out, in order. A row is a text, or a mapping of the task's roles (`text`, `text_pair`)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: artifact.Manifest,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        model: PreTrainedModel,
+        *,
+        batch_size: int,
+    ):
+        self.folder = folder
+        self.manifest = manifest
+        self.task = task
+        self.tokenizer = tokenizer
+        self.model = model
+        self.batch_size = batch_size
+
+    @overload
+    def __call__(self, rows: str | Mapping[str, Any]) -> Prediction: ...  # type: ignore[overload-overlap]  # a str too is an iterable of str
+    @overload
+    def __call__(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]: ...
+
+    def __call__(
+        self, rows: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
+    ) -> Prediction | list[Prediction]:
+        """Predict one row, or a list of them. Raises: DataError naming the row that cannot be read."""
+        if isinstance(rows, str | Mapping):
+            return next(self.stream([rows]))
+        return list(self.stream(rows))
+
+    def stream(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Prediction]:
+        """Predictions one by one while rows are read; memory does not grow with their number."""
+        iterator = iter(rows)
+        first = 0
+        while chunk := list(islice(iterator, CHUNK_ROWS)):
+            yield from self._predict([self._row(row, first + index) for index, row in enumerate(chunk)])
+            first += len(chunk)
+
+    def _row(self, row: str | Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Roles of one row, checked."""
+        inputs = [column for column in self.task.columns if not column.target]
+        given = {inputs[0].role: row} if isinstance(row, str) else row
+        found: dict[str, Any] = {}
+        if not isinstance(given, Mapping):
+            raise DataError(f"row {index}: expected a text or a mapping of {_roles(inputs)}, got {type(row).__name__}")
+        for column in inputs:
+            name = next((name for name in (column.role, *column.names) if name in given), None)
+            if name is None:
+                if column.required:
+                    raise DataError(f"row {index}: no {column.role!r} among {sorted(given)}; expected {_roles(inputs)}")
+                continue
+            value = given[name]
+            if column.kind == "text" and (not isinstance(value, str) or not value.strip()):
+                came = "empty" if isinstance(value, str) else f"{type(value).__name__}, not text"
+                raise DataError(f"row {index}: {name} is {came}; every row needs a text")
+            found[column.role] = value
+        return found
+
+    def _predict(self, rows: list[dict[str, Any]]) -> list[Prediction]:
+        from datasets import Dataset
+
+        from nlptk.training.collate import PaddingCollator
+        from nlptk.training.inference import run_features
+
+        roles = set(rows[0])
+        odd = next((index for index, row in enumerate(rows) if set(row) != roles), None)
+        if odd is not None:
+            raise DataError(
+                f"row {odd}: has {sorted(rows[odd])}, the rows before it {sorted(roles)}; give all the same"
+            )
+        columns = {role: [row[role] for row in rows] for role in rows[0]}
+        found = self.task.featurize(columns, self.tokenizer, self.manifest.preprocessing)
+        features = Features(Dataset.from_dict({k: found[k] for k in ("row", "length", "lost")}), Ledger(rows=len(rows)))
+        inputs = [key for key in ("input_ids", "token_type_ids") if key in found]
+        collate = PaddingCollator(self.tokenizer.pad_token_id)
+        outputs, _ = run_features(
+            self.model,
+            self.task,
+            found["length"],
+            lambda indices: collate([{key: found[key][i] for key in inputs} for i in indices]),
+            batch_size=self.batch_size,
+            show_progress=False,
+        )
+        return self.task.decode(self.task.pool(outputs, features), features)
+
+
+def _roles(columns: Iterable[Any]) -> str:
+    return ", ".join(column.role for column in columns)

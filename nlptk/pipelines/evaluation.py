@@ -1,0 +1,91 @@
+"""An artifact measured on labelled rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlptk.data import fingerprint, read_rows
+from nlptk.environment import Watch
+from nlptk.errors import DataError
+from nlptk.pipelines.artifact import Pipeline, pipeline
+from nlptk.recipe import DataSettings
+from nlptk.report import sections, write_report
+from nlptk.task import Figure, Scores
+from nlptk.training.features import make_features
+from nlptk.training.inference import run_features
+from nlptk.training.preparation import token_fetch
+from nlptk.training.reporting import context, headline, ledger_section, length_section, result_sections
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """figures: metric -> value with its interval; report: report.html, where an output folder was given."""
+
+    figures: dict[str, Figure]
+    rows: int
+    report: Path | None
+
+
+def evaluate(
+    model: str | Path,
+    settings: DataSettings,
+    *,
+    output: str | Path | None,
+    batch_size: int,
+    bootstrap: int,
+    seed: int,
+) -> EvaluationResult:
+    """Figures of an artifact on the rows of `settings.train`, with its own decisions (nothing is tuned here)."""
+    watch = Watch()
+    loaded = pipeline(model, batch_size=batch_size)
+    task = loaded.task
+    if settings.train is None:
+        raise DataError("data.train: missing; give the file with the labelled rows to measure on")
+    rows = read_rows(settings.train, task.columns, settings=settings, labels=task.labels, targets=True)
+    found = fingerprint(rows)
+    features = make_features(task, rows, loaded.tokenizer, loaded.manifest.preprocessing, rows_fingerprint=found)
+    outputs, loss = run_features(
+        loaded.model,
+        task,
+        features.dataset["length"][:],
+        token_fetch(features, loaded.tokenizer.pad_token_id),
+        batch_size=batch_size,
+    )
+    scores = task.score(task.pool(outputs, features), rows, bootstrap=bootstrap, sections=True, seed=seed)
+    if loss is not None:
+        scores.figures["loss"] = Figure(loss)
+    watch.lap("measuring")
+    report = None
+    if output is not None:
+        parts = [
+            sections.facts(
+                "Rows", {"source": str(settings.train), "rows": len(rows), "fingerprint": found}, group="Data"
+            ),
+            ledger_section({"rows": features.ledger}),
+            length_section({"rows": features}, loaded.manifest.preprocessing.max_length),
+        ]
+        report = _report(Path(output), loaded, scores, parts, seed=seed, watch=watch)
+    return EvaluationResult(scores.figures, len(rows), report)
+
+
+def _report(
+    output: Path, loaded: Pipeline, scores: Scores, parts: list[dict[str, Any]], *, seed: int, watch: Watch
+) -> Path:
+    training = loaded.manifest.data.get("fingerprint", "unknown")
+    trained = sections.facts("Model", {"folder": str(loaded.folder), "trained on": training}, group="Model")
+    report: Mapping[str, Any] = {
+        "title": f"{loaded.task.name} · {loaded.folder.name}",
+        "subtitle": "evaluation",
+        "headline": headline(scores.figures, loaded.task.primary()),
+        "primary": loaded.task.primary(),
+        "sections": [*parts, *result_sections({"the rows": scores}), trained],
+        "context": context(seed, watch),
+    }
+    page = write_report(output, report)[1]
+    metrics = {f"eval_{name}": figure.value for name, figure in scores.figures.items()}
+    (output / "all_results.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return page

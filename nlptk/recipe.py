@@ -1,0 +1,296 @@
+"""One job as data: strict models, YAML in, `key=value` overrides, the resolved recipe out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nlptk import registry
+from nlptk.errors import RecipeError
+from nlptk.nearest import did_you_mean
+
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Strict):
+    """Where the rows are and what is done about bad ones. A string stands for `train`."""
+
+    train: str | list[str] | None = Field(
+        None, description="File, glob, folder, save_to_disk folder or Hub data set (list: several files of one kind)"
+    )
+    validation: Fraction | str | list[str] | None = Field(
+        None,
+        description="Like train, a fraction of the training rows, or none. Not given: the source's own split; "
+        "else 0.1 of train, unless only test is left out",
+    )
+    test: Fraction | str | list[str] | None = Field(
+        None,
+        description="Like train, a fraction of the training rows, or none. Not given: the source's own split; "
+        "else 0.1 of train where validation is not given either",
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Role -> column name, where the names are not the conventional ones"
+    )
+    config: str | None = Field(None, description="Configuration name of a Hub data set")
+    revision: str | None = Field(None, description="Revision of a Hub data set")
+    group: str | None = Field(
+        None, description="Column whose equal values must stay in one split (a customer, a document)"
+    )
+    label_names: list[str] | None = Field(None, description="Names of integer labels 0, 1, 2, ...")
+    label_separator: str | None = Field(None, description="Splits a label cell into several labels (multi-label csv)")
+    unseen_labels: Literal["refuse", "drop"] = Field("refuse", description="Rows whose label training never saw")
+    duplicates: Literal["refuse", "drop", "keep"] = Field(
+        "refuse", description="Rows of validation or test whose text is also in an earlier split"
+    )
+    bad_rows: Literal["refuse", "drop"] = Field("refuse", description="Empty or NaN text or label, ragged lines")
+    encoding: str = Field("utf-8", description="Of text files")
+    max_rows: int | None = Field(None, gt=0, description="Read only so many rows of each split (a trial run)")
+
+
+class PreprocessingSettings(_Strict):
+    """How texts become tokens."""
+
+    max_length: int | None = Field(
+        None, gt=0, description="Tokens in a feature; default: what the model can take, at most 512"
+    )
+    long_text: Literal["truncate_tail", "truncate_head_tail", "window"] = Field(
+        "truncate_tail", description="What happens to a text longer than max_length"
+    )
+    stride: int = Field(0, ge=0, description="Tokens that two neighbouring windows share")
+
+
+class HeadSettings(_Strict):
+    """The classification head."""
+
+    norm: Literal["none", "batch"] = Field(
+        "none", description="batch: batch normalization before the classifier, folded into it when saved"
+    )
+
+
+class DropoutSettings(_Strict):
+    """Dropout probabilities; None keeps the checkpoint's own."""
+
+    hidden: float | None = Field(None, ge=0.0, lt=1.0)
+    attention: float | None = Field(None, ge=0.0, lt=1.0)
+    head: float | None = Field(None, ge=0.0, lt=1.0)
+
+
+class EarlyStopping(_Strict):
+    """Stop when `training.metric_for_best_model` has not improved for `patience` evaluations."""
+
+    patience: int = Field(2, ge=1)
+    threshold: float = Field(0.0, ge=0.0, description="Smallest change that counts as an improvement")
+
+
+class Recipe(_Strict):
+    """One training job. `nlptk recipe schema` prints this as JSON schema."""
+
+    task: dict[str, Any] = Field(description="Task name, or {name: ..., and its own settings}")
+    model: str = Field(min_length=1, description="Checkpoint folder or Hub name")
+    model_revision: str | None = Field(None, description="Revision of a Hub checkpoint")
+    data: DataSettings
+    strategy: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "full"}, description="Strategy name, or {name: ..., and its own settings}"
+    )
+    optimizer: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "adamw"},
+        description="Optimizer name, or {name: ..., and its own settings}; learning rate: see training",
+    )
+    preprocessing: PreprocessingSettings = PreprocessingSettings()
+    head: HeadSettings = HeadSettings()
+    dropout: DropoutSettings = DropoutSettings()
+    early_stopping: EarlyStopping | None = None
+    packing: Literal["auto"] | bool = Field(
+        "auto", description="Train without padding; auto: where the model form allows it"
+    )
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Any field of transformers.TrainingArguments, by its own name"
+    )
+    bootstrap: int = Field(1000, ge=0, description="Resamples for the 95 % intervals; 0 leaves them out")
+    seed: int = Field(0, ge=0, lt=2**32, description="Of splits, initialization, order and dropout")
+    output: str = Field("runs/nlptk", description="Folder of the run: model/, report.html, checkpoints, metrics files")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_shorthands(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        expanded = dict(values)
+        for key in _NAMED:
+            if isinstance(expanded.get(key), str):
+                expanded[key] = {"name": expanded[key]}
+        if isinstance(expanded.get("data"), str | list):
+            expanded["data"] = {"train": expanded["data"]}
+        if expanded.get("early_stopping") is True:
+            expanded["early_stopping"] = {}
+        return expanded
+
+
+_NAMED = ("task", "strategy", "optimizer")
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """YAML 1.1 reads 5e-5 as a string; people who write learning rates do not."""
+
+
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def parse_value(text: str) -> Any:
+    """A value as written in YAML: `5e-5` is a float, `true` a bool, `[1, 2]` a list."""
+    return yaml.load(text, Loader=_YamlLoader)  # noqa: S506  # a SafeLoader subclass
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML (or JSON) file, unchecked. Raises: RecipeError."""
+    try:
+        values = parse_value(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
+        raise RecipeError(f"{path}: no such recipe{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: expected a mapping of keys to values, found {type(values).__name__}")
+    return values
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`a.b=value` strings laid over a mapping. A component given by name alone keeps its name:
+    `strategy: lora` with `strategy.r=4` is `{name: lora, r: 4}`."""
+    merged = json.loads(json.dumps(values))
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign or not key.strip():
+            raise RecipeError(f"override {override!r}: expected key=value, such as training.num_train_epochs=1")
+        try:
+            value = parse_value(text)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"override {override!r}: not a YAML value: {' '.join(str(error).split())}") from error
+        _set(merged, key.strip().split("."), value, override)
+    return dict(merged)
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for depth, part in enumerate(path[:-1]):
+        inner = values.get(part)
+        if inner is None:
+            inner = {}
+        elif isinstance(inner, str) and depth == 0 and part in (*_NAMED, "data"):
+            inner = {"train" if part == "data" else "name": inner}
+        elif not isinstance(inner, dict):
+            raise RecipeError(f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a block of keys")
+        values[part] = inner
+        values = inner
+    values[path[-1]] = value
+
+
+def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+    """The checked recipe; `where` begins every message. Raises: RecipeError naming the key, what came and the cure."""
+    try:
+        recipe = Recipe.model_validate(dict(values))
+    except ValidationError as error:
+        raise RecipeError("\n".join(_message(where, item, Recipe, "") for item in error.errors())) from None
+    return recipe.model_copy(
+        update={
+            "task": _component(recipe.task, "task", where),
+            "strategy": _component(recipe.strategy, "strategy", where),
+            "optimizer": _optimizer(recipe.optimizer, where),
+        }
+    )
+
+
+def _component(values: dict[str, Any], kind: Literal["task", "strategy"], where: str) -> dict[str, Any]:
+    """{name, options} with every option checked and filled in by the component's own model."""
+    name, options = _split_name(values, kind, where)
+    try:
+        cls: Any = registry.get_task(name) if kind == "task" else registry.get_strategy(name)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+    try:
+        return {"name": name, **cls.Options.model_validate(options).model_dump(mode="json")}
+    except ValidationError as error:
+        raise RecipeError(
+            "\n".join(_message(where, item, cls.Options, f"{kind}.") for item in error.errors())
+        ) from None
+
+
+def _optimizer(values: dict[str, Any], where: str) -> dict[str, Any]:
+    name, options = _split_name(values, "optimizer", where)
+    for key in ("learning_rate", "lr", "weight_decay"):
+        if key in options:
+            field = "learning_rate" if key == "lr" else key
+            raise RecipeError(f"{where}: optimizer.{key}: this is training.{field} (TrainingArguments' own name)")
+    return {"name": name, **options}
+
+
+def _split_name(values: dict[str, Any], kind: str, where: str) -> tuple[str, dict[str, Any]]:
+    options = dict(values)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        near = did_you_mean("name", options)
+        raise RecipeError(f"{where}: {kind}.name: missing; give {kind}: NAME or {kind}: {{name: NAME}}{near}")
+    return name, options
+
+
+def _message(where: str, item: Any, model: type[BaseModel], prefix: str) -> str:
+    path = [str(part) for part in item["loc"]]
+    key = prefix + ".".join(path)
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(model, path[:-1])
+        hint = did_you_mean(path[-1], known) or f"; known: {', '.join(sorted(known))}"
+        return f"{where}: {key}: unknown key{hint}"
+    if item["type"] == "missing":
+        return f"{where}: {key}: missing; it has no default"
+    return f"{where}: {key}: {item['msg'].lower()}; got {item['input']!r}"
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = [field.annotation, *get_args(field.annotation)] if field else []
+        nested = next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), None)
+        if nested is None:
+            return []
+        model = nested
+    return list(model.model_fields)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that `nlptk train` accepts again."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a recipe file, with every registered task's and strategy's own settings."""
+    result = Recipe.model_json_schema()
+    for kind, entries in (("task", registry.tasks()), ("strategy", registry.strategies())):
+        choices: list[dict[str, Any]] = [{"type": "string", "enum": sorted(entries)}]
+        for name, entry in entries.items():
+            cls: Any = entry.load()
+            options = cls.Options.model_json_schema()
+            options["properties"] = {"name": {"const": name}, **options.get("properties", {})}
+            options["required"] = ["name", *options.get("required", [])]
+            options["title"] = f"{kind} {name}"
+            result.setdefault("$defs", {}).update(options.pop("$defs", {}))
+            choices.append(options)
+        result["properties"][kind] = {"anyOf": choices, "description": result["properties"][kind].get("description")}
+    result["properties"]["optimizer"]["anyOf"] = [{"type": "string"}, {"type": "object"}]
+    result["properties"]["optimizer"].pop("type", None)
+    data = result["properties"]["data"]
+    result["properties"]["data"] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, data]}
+    return result

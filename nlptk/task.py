@@ -1,0 +1,227 @@
+"""The contract between nlptk and a task, and the plain data that passes between them.
+
+A task is one class in one file. It says which columns it reads, turns rows into features, puts the right head on a
+checkpoint, and turns the model's outputs back into predictions and figures. Files, splits, caching, strategies,
+optimizers, training, evaluation loops, reports and artifacts belong to nlptk and are the same for every task.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+ColumnKind = Literal["text", "label", "number", "json"]
+Prediction = dict[str, Any]
+"""What a user gets for one row: JSON-able, and always with the key `truncated` (bool)."""
+Section = dict[str, Any]
+"""One part of a report; the kinds and their keys are documented in `nlptk.report`."""
+
+
+class TaskOptions(BaseModel):
+    """Base of every task's own settings: unknown keys are refused, values are checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column a task reads.
+
+    role: the name the task sees, whatever the file calls it.
+    names: the conventional names in files, tried in this order when the recipe maps none.
+    target: what is to be predicted; absent from the rows given to `predict`.
+    """
+
+    role: str
+    kind: ColumnKind
+    names: tuple[str, ...]
+    required: bool = True
+    target: bool = False
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The labels of a task, collected from the training rows only; the position of a name is its id."""
+
+    names: tuple[str, ...]
+    multi: bool = False
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        return dict(enumerate(self.names))
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
+
+    def to_json(self) -> dict[str, Any]:
+        return {"names": list(self.names), "multi": self.multi}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> LabelSpace:
+        return cls(names=tuple(state["names"]), multi=bool(state["multi"]))
+
+
+@dataclass
+class Ledger:
+    """What did not reach the model. Counts, over one split.
+
+    tokens: tokens the texts have, without special tokens; tokens_lost: those no feature carries.
+    rows_truncated: rows that lost a token; rows_windowed: rows spread over several windows, nothing lost.
+    labels_lost: gold labels on lost tokens (token-level tasks; 0 elsewhere).
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    tokens_lost: int = 0
+    rows_truncated: int = 0
+    rows_windowed: int = 0
+    labels_lost: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+    def __add__(self, other: Ledger) -> Ledger:
+        return Ledger(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Ledger)})
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the model sees, in row order: one or more features a row.
+
+    dataset: the model's inputs (unpadded lists), `labels` where the rows have them, and three columns of nlptk's own:
+    `row` (index of the row the feature comes from), `length` (tokens in the feature), `lost` (tokens of the row that
+    no feature carries; on the row's first feature, 0 on the others).
+    """
+
+    dataset: Dataset
+    ledger: Ledger
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value with its 95 % bootstrap interval, where it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task measured on labelled rows.
+
+    figures: metric name -> figure; sections: parts of the report (confusion matrix, hardest examples, ...).
+    """
+
+    figures: dict[str, Figure]
+    sections: list[Section] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How texts become tokens; saved with the model so that serving repeats training exactly.
+
+    max_length: tokens in a feature, special tokens included.
+    long_text: what happens to a longer text. stride: tokens two neighbouring windows share.
+    """
+
+    max_length: int
+    long_text: Literal["truncate_tail", "truncate_head_tail", "window"] = "truncate_tail"
+    stride: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Task(ABC):
+    """Base of every task; a subclass in tasks/, or in a plugin, is the whole of a new task.
+
+    Importing the file must not import torch or transformers: `nlptk --help` and `nlptk tasks` read it.
+    A task is made from its options and, when a model is loaded, from what the artifact saved of it.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    pipeline_tag: ClassVar[str]
+    """transformers' name of the pipeline that serves the same model."""
+    Options: ClassVar[type[TaskOptions]] = TaskOptions
+    columns: ClassVar[tuple[Column, ...]]
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
+    """Metrics of which a smaller value is the better one."""
+
+    def __init__(
+        self, options: TaskOptions, labels: LabelSpace | None = None, decision: Mapping[str, Any] | None = None
+    ):
+        self.options = options
+        self.labels = labels
+        self.decision: dict[str, Any] = dict(decision or {})
+        """What was tuned on validation (thresholds, ...); JSON-able, saved in the artifact."""
+
+    @abstractmethod
+    def primary(self) -> str:
+        """The metric that model selection uses where the recipe names none."""
+
+    @abstractmethod
+    def auto_class(self) -> str:
+        """Name of the transformers Auto class that carries the head, such as `AutoModelForSequenceClassification`."""
+
+    def config_overrides(self) -> dict[str, Any]:
+        """Configuration fields set when the head is built (`num_labels`, `id2label`, `problem_type`, ...)."""
+        return {}
+
+    def fit(self, train: Dataset) -> None:
+        """Learn from the training rows what the loss needs (class weights, ...). Called once, before training."""
+
+    @abstractmethod
+    def featurize(
+        self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
+    ) -> dict[str, list[Any]]:
+        """One batch of rows -> its features, `row` counted from 0 within the batch, `length` and `lost` as in Features.
+
+        rows: role -> values; targets are absent at prediction. Also returned: `tokens` (of the row, on its first
+        feature, 0 on the others) and, where gold labels can be lost with tokens, `labels_lost`, for the ledger.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
+        """The summed loss of a batch, a scalar; nlptk divides by `loss_items`."""
+
+    def loss_items(self, labels: torch.Tensor) -> int:
+        """How many terms the summed loss has: the rows, unless a task counts tokens."""
+        return int(labels.shape[0])
+
+    @abstractmethod
+    def outputs(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
+        """One array a feature, in batch order: what decoding needs of the model's outputs (logits, generated ids)."""
+
+    @abstractmethod
+    def pool(self, outputs: Sequence[np.ndarray], features: Features) -> Sequence[Any]:
+        """Outputs of all features, in order -> one item a row (windows merged)."""
+
+    def tune(self, pooled: Sequence[Any], rows: Dataset) -> None:
+        """Choose on validation rows what `decision` holds. Nothing to choose is the default."""
+
+    @abstractmethod
+    def decode(self, pooled: Sequence[Any], features: Features) -> list[Prediction]:
+        """One prediction a row."""
+
+    @abstractmethod
+    def score(
+        self, pooled: Sequence[Any], rows: Dataset, *, bootstrap: int = 0, sections: bool = False, seed: int = 0
+    ) -> Scores:
+        """Measure against the targets in rows. bootstrap: resamples for the intervals, 0 for none.
+        sections: also make the report's parts (costs time; off during training)."""

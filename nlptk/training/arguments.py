@@ -1,0 +1,142 @@
+"""A recipe's `training:` block -> transformers.TrainingArguments: every field by its own name, checked before use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from nlptk.errors import RecipeError
+from nlptk.nearest import did_you_mean
+
+_ELSEWHERE = {
+    "output_dir": "is `output` of the recipe",
+    "seed": "is `seed` of the recipe",
+    "data_seed": "is `seed` of the recipe",
+    "label_smoothing_factor": "is `task.label_smoothing`",
+    "optim": "is `optimizer` of the recipe (see nlptk optimizers)",
+    "optim_args": "is `optimizer` of the recipe, by the optimizer's own argument names",
+    "optim_target_modules": "belongs to optimizers that nlptk does not offer",
+    "adam_beta1": "is `optimizer.betas`",
+    "adam_beta2": "is `optimizer.betas`",
+    "adam_epsilon": "is `optimizer.eps`",
+    "remove_unused_columns": "is nlptk's own: the collator takes what the model needs",
+    "label_names": "is nlptk's own",
+    "hub_token": "must not stand in a file; set the environment variable HF_TOKEN",
+    "prediction_loss_only": "is nlptk's own: evaluation always measures",
+}
+_NO_BACKBONE = ("activation_checkpointing", "gradient_checkpointing")
+
+
+def check_training(block: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """The block with every value of its field's type. Raises: RecipeError with the nearest name or the type wanted."""
+    from transformers import TrainingArguments
+
+    hints = get_type_hints(TrainingArguments)
+    known = [f.name for f in dataclasses.fields(TrainingArguments) if f.init]
+    checked: dict[str, Any] = {}
+    for key, value in block.items():
+        if key in _ELSEWHERE:
+            raise RecipeError(f"{where}: training.{key}: {_ELSEWHERE[key]}")
+        if key not in known:
+            raise RecipeError(
+                f"{where}: training.{key}: unknown key, not a field of TrainingArguments{did_you_mean(key, known)}"
+            )
+        checked[key] = _typed(key, value, hints[key], where)
+    return checked
+
+
+def _typed(key: str, value: Any, hint: Any, where: str) -> Any:
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError as error:
+        wanted = getattr(hint, "__name__", str(hint).replace("typing.", ""))
+        reason = error.errors()[0]["msg"].lower()
+        raise RecipeError(f"{where}: training.{key}: expected {wanted}, got {value!r} ({reason})") from None
+
+
+def training_arguments(
+    block: Mapping[str, Any],
+    *,
+    where: str,
+    output: str,
+    seed: int,
+    learning_rate: float,
+    weight_decay: float,
+    primary: str,
+    lower_is_better: frozenset[str],
+    has_validation: bool,
+    packed: bool,
+    scheduled: bool,
+    early_stopping: bool,
+) -> Any:
+    """TrainingArguments from nlptk's defaults and, above them, the recipe's block.
+
+    learning_rate, weight_decay: the optimizer's defaults; primary: the metric that model selection uses by default;
+    packed: batches have no padding, so rows need not be grouped by length; scheduled: what trains changes on the way.
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    given = check_training(block, where=where)
+    defaults: dict[str, Any] = {
+        "per_device_train_batch_size": 32,
+        "per_device_eval_batch_size": 64,
+        "num_train_epochs": 3.0,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "warmup_steps": 0.06,
+        "logging_steps": 0.02,
+        "eval_strategy": "epoch" if has_validation else "no",
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "load_best_model_at_end": has_validation,
+        "train_sampling_strategy": "random" if packed else "group_by_length",
+        "bf16": not (given.get("fp16") or given.get("use_cpu")) and _gpu_has_bf16(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "ddp_find_unused_parameters": scheduled,
+        "report_to": "none",
+    }
+    if any(given.get(key) for key in _NO_BACKBONE):
+        defaults["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    merged = {**defaults, **given}
+    if merged["load_best_model_at_end"]:
+        metric = merged.setdefault("metric_for_best_model", primary).removeprefix("eval_")
+        merged.setdefault("greater_is_better", metric not in lower_is_better)
+        _align_saving(merged, given)
+    if early_stopping and not merged["load_best_model_at_end"]:
+        raise RecipeError(
+            f"{where}: early_stopping: needs a validation split, evaluations and checkpoints to restore the best one; "
+            "set data.validation, and leave eval_strategy, save_strategy and load_best_model_at_end to their defaults"
+        )
+    if merged.get("bf16") and not torch.cuda.is_available():
+        from nlptk.training.cpu_bf16 import prepare_cpu_bf16
+
+        prepare_cpu_bf16()
+    try:
+        return TrainingArguments(
+            output_dir=output, seed=seed, data_seed=seed, remove_unused_columns=False, label_names=["labels"], **merged
+        )
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{where}: training: {' '.join(str(error).split())}") from error
+
+
+def _align_saving(merged: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """The best checkpoint can be restored only if checkpoints are written when evaluations happen."""
+    if "save_strategy" in given:
+        if given["save_strategy"] == "no" and "load_best_model_at_end" not in given:
+            merged["load_best_model_at_end"] = False
+        return
+    merged["save_strategy"] = merged["eval_strategy"]
+    if merged.get("eval_steps") is not None:
+        merged.setdefault("save_steps", merged["eval_steps"])
+    if merged["eval_strategy"] == "no":
+        merged["load_best_model_at_end"] = False
+
+
+def _gpu_has_bf16() -> bool:
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

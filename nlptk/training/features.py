@@ -1,0 +1,99 @@
+"""Rows -> features, tokenized once and kept on disk.
+
+The cache key covers the rows' content, the tokenizer's content, the task with its options and labels, and the
+preprocessing, so another tokenizer or setting never meets an old cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nlptk.data import cache_dir
+from nlptk.task import Features, Ledger, Preprocessing, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+FORMAT = 1  # raise it when featurizing changes, so that old caches are not met
+_BATCH_ROWS = 1000
+_LEDGER_COLUMNS = ("tokens", "labels_lost")
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 of what the tokenizer does to a text: its whole pipeline and vocabulary, not its name."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state.pop("truncation", None)  # set by calls, not used here
+    state.pop("padding", None)
+    extra = [getattr(tokenizer, "split_special_tokens", False), list(tokenizer.model_input_names)]
+    return hashlib.sha256(json.dumps([state, extra], sort_keys=True).encode()).hexdigest()
+
+
+def features_key(
+    task: Task, rows_fingerprint: str, tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
+) -> str:
+    """Name of the cache entry, hexadecimal."""
+    labels = task.labels.to_json() if task.labels else None
+    parts = [
+        FORMAT,
+        task.name,
+        task.options.model_dump(mode="json"),
+        labels,
+        rows_fingerprint,
+        tokenizer_fingerprint(tokenizer),
+        preprocessing.to_json(),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def make_features(
+    task: Task,
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    preprocessing: Preprocessing,
+    *,
+    rows_fingerprint: str,
+) -> Features:
+    """Tokenize rows (memory-mapped in, memory-mapped out), or find them tokenized already."""
+    key = features_key(task, rows_fingerprint, tokenizer, preprocessing)
+    roles = [column.role for column in task.columns if column.role in rows.column_names]
+
+    def featurize(batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        features = task.featurize({role: batch[role] for role in roles}, tokenizer, preprocessing)
+        features["row"] = [indices[row] for row in features["row"]]
+        return features
+
+    folder = cache_dir() / "features"
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = rows.map(
+        featurize,
+        batched=True,
+        batch_size=_BATCH_ROWS,
+        with_indices=True,
+        remove_columns=rows.column_names,
+        cache_file_name=str(folder / f"{key}.arrow"),
+        new_fingerprint=key[:32],
+        desc="tokenizing",
+    )
+    ledger = _ledger(dataset, len(rows))
+    return Features(dataset.remove_columns([c for c in _LEDGER_COLUMNS if c in dataset.column_names]), ledger)
+
+
+def _ledger(dataset: Dataset, rows: int) -> Ledger:
+    def column(name: str) -> np.ndarray:
+        return np.asarray(dataset.data.column(name)) if name in dataset.column_names else np.zeros(0, dtype=np.int64)
+
+    lost = column("lost")
+    return Ledger(
+        rows=rows,
+        tokens=int(column("tokens").sum()),
+        tokens_lost=int(lost.sum()),
+        rows_truncated=int((lost > 0).sum()),
+        rows_windowed=int((np.bincount(column("row"), minlength=1) > 1).sum()),
+        labels_lost=int(column("labels_lost").sum()),
+    )

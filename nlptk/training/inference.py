@@ -1,0 +1,65 @@
+"""Features through a model, on one process or many, with the outputs back in feature order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from tqdm.auto import tqdm
+
+from nlptk.task import Task
+
+Fetch = Callable[[list[int]], Mapping[str, Any]]
+"""Indices of features -> one batch of the model's inputs."""
+
+
+def run_features(
+    model: torch.nn.Module,
+    task: Task,
+    lengths: Sequence[int],
+    fetch: Fetch,
+    *,
+    batch_size: int,
+    autocast: Callable[[], Any] = torch.no_grad,
+    rank: int = 0,
+    world_size: int = 1,
+    show_progress: bool = True,
+) -> tuple[list[np.ndarray], float | None]:
+    """What `task.outputs` keeps of every feature, in order, and the mean loss where there are labels.
+
+    Batches hold features of like length, longest first, so little is padding and a batch that does not fit in memory
+    fails at once. Each rank takes every `world_size`-th batch; all ranks get all outputs.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    found: list[tuple[list[int], list[np.ndarray]]] = []
+    losses: list[tuple[float, int]] = []
+    bar = tqdm(
+        batches[rank::world_size], desc="predicting", delay=2, disable=not show_progress or rank != 0, leave=False
+    )
+    with torch.inference_mode(), autocast():
+        for indices in bar:
+            batch = {
+                key: value.to(device) if isinstance(value, torch.Tensor) else value
+                for key, value in fetch(indices).items()
+            }
+            labels = batch.pop("labels", None)
+            outputs = model(**batch)
+            found.append((indices, task.outputs(outputs, batch)))
+            if labels is not None:
+                losses.append((float(task.loss(outputs, labels)), task.loss_items(labels)))
+    model.train(training)
+    if world_size > 1:
+        found, losses = gather_object(found), gather_object(losses)
+    ordered: list[Any] = [None] * len(order)
+    for indices, kept in found:
+        for index, item in zip(indices, kept, strict=True):
+            ordered[index] = item
+    items = sum(count for _, count in losses)
+    return ordered, sum(loss for loss, _ in losses) / items if items else None

@@ -1,0 +1,212 @@
+"""One job from a recipe to a measured artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers.utils import logging as hf_logging
+
+from nlptk import artifact
+from nlptk.environment import Watch, versions
+from nlptk.recipe import Recipe
+from nlptk.task import Figure, Scores
+from nlptk.training.arguments import training_arguments
+from nlptk.training.head import fold_head_norm
+from nlptk.training.optimizers import default_learning_rate, default_weight_decay
+from nlptk.training.preparation import Batching, Prepared, load_data, prepare, stored_batching, token_batching
+from nlptk.training.readout import stored_backbone
+from nlptk.training.reporting import write_training_report
+from nlptk.training.trainer import NlptkTrainer, Optimization
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run made.
+
+    artifact: the model's folder; report: report.html; folder: the run's, with checkpoints and metrics files.
+    figures: split -> metric -> value with its interval. metrics: plain values by the conventional names
+    (`eval_accuracy`, `test_accuracy`, `train_loss`, `train_runtime` in seconds, ...).
+    parameters: trainable, total and what each group holds.
+    """
+
+    artifact: Path
+    report: Path
+    folder: Path
+    figures: dict[str, dict[str, Figure]]
+    metrics: dict[str, float]
+    parameters: dict[str, Any]
+
+
+def run(recipe: Recipe, *, where: str = "recipe") -> TrainResult:
+    """Train, measure, save and report. `where` begins the messages about the recipe.
+
+    Raises: NlptkError for whatever the user can mend; nothing of an earlier artifact is lost by it.
+    """
+    watch = Watch()
+    _quiet()
+    prepared = prepare(recipe, load_data(recipe))
+    watch.lap("data and model")
+    args, batching = _arrange(recipe, prepared, where)
+    once = prepared.strategy.runs_backbone_once
+    with tempfile.TemporaryDirectory(prefix="nlptk-") as scratch:
+        adapter = Path(scratch) / "adapter"
+        with stored_backbone(prepared.model) if once else contextlib.nullcontext():
+            trainer = _make_trainer(recipe, prepared, batching, args)
+            watch.lap("batches")
+            trained = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+            watch.lap("training")
+            if batching.packed is not None:
+                batching.packed.remove()
+            if recipe.head.norm == "batch":
+                fold_head_norm(prepared.model)
+            prepared.strategy.save_adapter(prepared.trained, adapter)
+            model = prepared.strategy.merge(prepared.trained)
+            scores = _measure(recipe, trainer, model, batching)
+            watch.lap("measuring")
+        metrics = {**trained.metrics, **_flat(scores)}
+        output = Path(recipe.output)
+        if trainer.is_world_process_zero():
+            _save_artifact(recipe, prepared, model, scores, adapter)
+            watch.lap("saving")
+            _write_metrics(output, trainer, metrics)
+            write_training_report(output, recipe, prepared, trainer, scores, how=batching.how, watch=watch)
+        trainer.accelerator.wait_for_everyone()
+    return TrainResult(
+        artifact=output / "model",
+        report=output / "report.html",
+        folder=output,
+        figures={split: found.figures for split, found in scores.items()},
+        metrics=metrics,
+        parameters=prepared.parameters,
+    )
+
+
+def _quiet() -> None:
+    """What transformers says about a new head and loading bars, nlptk says in its report."""
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if hf_logging.get_verbosity() == logging.WARNING:
+        hf_logging.set_verbosity(logging.ERROR)
+
+
+def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingArguments, Batching]:
+    """Batches, and the arguments that fit them."""
+    once = prepared.strategy.runs_backbone_once
+    launched = torch.distributed.is_torchelastic_launched()
+    batching = None
+    if not once:
+        data_parallel = torch.cuda.device_count() > 1 and not launched
+        batching = token_batching(prepared, wanted=recipe.packing, data_parallel=data_parallel)
+    args = training_arguments(
+        recipe.training,
+        where=where,
+        output=recipe.output,
+        seed=recipe.seed,
+        learning_rate=default_learning_rate(recipe.optimizer["name"], prepared.strategy.lr_kind),
+        weight_decay=default_weight_decay(recipe.optimizer["name"]),
+        primary=prepared.task.primary(),
+        lower_is_better=prepared.task.lower_is_better,
+        has_validation="validation" in prepared.splits,
+        packed=batching is None or batching.packed is not None,
+        scheduled=prepared.strategy.scheduled(),
+        early_stopping=recipe.early_stopping is not None,
+    )
+    if batching is None:
+        prepared.model.to(args.device)
+        batching = stored_batching(prepared, batch_size=args.per_device_eval_batch_size)
+    return args, batching
+
+
+def _make_trainer(recipe: Recipe, prepared: Prepared, batching: Batching, args: TrainingArguments) -> NlptkTrainer:
+    options = {key: value for key, value in recipe.optimizer.items() if key != "name"}
+    callbacks = []
+    if recipe.early_stopping is not None:
+        stop = recipe.early_stopping
+        callbacks.append(EarlyStoppingCallback(stop.patience, stop.threshold))
+    return NlptkTrainer(
+        prepared.trained,
+        args,
+        task=prepared.task,
+        strategy=prepared.strategy,
+        optimization=Optimization(recipe.optimizer["name"], options, prepared.groups),
+        train_dataset=batching.train,
+        collator=batching.collator,
+        validation=batching.evaluation.get("validation"),
+        callbacks=callbacks,
+    )
+
+
+def _measure(recipe: Recipe, trainer: NlptkTrainer, model: PreTrainedModel, batching: Batching) -> dict[str, Scores]:
+    """Scores of the model that is saved, by split; what is decided on validation (thresholds) is decided first."""
+    task = trainer.task
+    found: dict[str, Scores] = {}
+    for split in ("validation", "test"):
+        rows = batching.evaluation.get(split)
+        if rows is None:
+            continue
+        pooled, loss = trainer.run(rows, model)
+        if split == "validation":
+            task.tune(pooled, rows.rows)
+        scores = task.score(pooled, rows.rows, bootstrap=recipe.bootstrap, sections=True, seed=recipe.seed)
+        if loss is not None:
+            scores.figures["loss"] = Figure(loss)
+        found[split] = scores
+    return found
+
+
+def _flat(scores: Mapping[str, Scores]) -> dict[str, float]:
+    """Values by the names transformers uses: eval_ for validation, test_ for test."""
+    prefixes = {"validation": "eval"}
+    return {
+        f"{prefixes.get(split, split)}_{name}": figure.value
+        for split, found in scores.items()
+        for name, figure in found.figures.items()
+    }
+
+
+def _save_artifact(
+    recipe: Recipe, prepared: Prepared, model: PreTrainedModel, scores: Mapping[str, Scores], adapter: Path
+) -> None:
+    manifest = artifact.Manifest(
+        task={"name": recipe.task["name"], "options": prepared.task.options.model_dump(mode="json")},
+        preprocessing=prepared.preprocessing,
+        labels=prepared.task.labels,
+        decision=prepared.task.decision,
+        recipe=recipe.model_dump(mode="json"),
+        data={
+            "fingerprint": prepared.data.report.fingerprint,
+            "fingerprints": prepared.data.report.fingerprints,
+            "rows": prepared.data.report.rows,
+        },
+        metrics={split: {n: f.to_json() for n, f in found.figures.items()} for split, found in scores.items()},
+        versions=versions(),
+    )
+
+    def write(folder: Path) -> None:
+        write_model(folder, model, prepared.tokenizer)
+        if adapter.is_dir():
+            shutil.copytree(adapter, folder / "adapter")
+
+    artifact.save(Path(recipe.output) / "model", manifest, write)
+
+
+def write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """The plain transformers folder: config.json, model.safetensors and the tokenizer's files."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_metrics(output: Path, trainer: NlptkTrainer, metrics: Mapping[str, Any]) -> None:
+    """all_results.json and trainer_state.json, by transformers' own names."""
+    trainer.state.save_to_json(str(output / "trainer_state.json"))
+    text = json.dumps(metrics, indent=2, sort_keys=True)
+    (output / "all_results.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,210 @@
+"""The best recipe by Optuna, through the Trainer's own hyperparameter search.
+
+Every trial is a whole run on the training rows, measured on the validation rows; the test rows are never looked at.
+Trials that fall behind the median of the earlier ones are stopped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from nlptk import registry
+from nlptk.data import Splits
+from nlptk.errors import MissingExtraError, RecipeError
+from nlptk.recipe import Recipe, make_recipe, to_yaml
+from nlptk.training.arguments import check_training, training_arguments
+from nlptk.training.optimizers import default_learning_rate, default_weight_decay
+from nlptk.training.preparation import load_data, make_strategy, prepare, token_batching
+from nlptk.training.trainer import NlptkTrainer, Optimization
+
+DEFAULT_SPACE: dict[str, Any] = {
+    "training.num_train_epochs": {"choices": [1, 2, 3, 4]},
+    "training.per_device_train_batch_size": {"choices": [16, 32]},
+}
+RATE_FACTORS = (0.2, 5.0)
+"""Range of the learning rate, as factors on the default of the trial's strategy, where the space does not name it."""
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search found.
+
+    recipe: the best, written to `path`; value: its primary metric on validation; trials: settings, value and state of
+    every one, in order.
+    """
+
+    recipe: Recipe
+    path: Path
+    metric: str
+    value: float
+    trials: list[dict[str, Any]]
+
+
+class _TuneTrainer(NlptkTrainer):
+    """Builds model, strategy and batches anew for every trial."""
+
+    def __init__(self, recipe: Recipe, data: Splits, space: Mapping[str, Any], args: TrainingArguments):
+        self._recipe, self._data, self._space = recipe, data, space
+        built = self._build(recipe)
+        super().__init__(
+            None,
+            args,
+            task=built["task"],
+            strategy=built["strategy"],
+            optimization=built["optimization"],
+            train_dataset=built["batching"].train,
+            collator=built["batching"].collator,
+            validation=built["batching"].evaluation["validation"],
+            model_init=lambda trial: built["trained"],
+        )
+
+    def _build(self, recipe: Recipe) -> dict[str, Any]:
+        prepared = prepare(recipe, self._data)
+        options = {key: value for key, value in recipe.optimizer.items() if key != "name"}
+        return {
+            "task": prepared.task,
+            "strategy": prepared.strategy,
+            "trained": prepared.trained,
+            "optimization": Optimization(recipe.optimizer["name"], options, prepared.groups),
+            "batching": token_batching(prepared, wanted=recipe.packing, data_parallel=False),
+        }
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        if trial is None:
+            return super().call_model_init(trial)
+        built = self._build(_with_strategy(self._recipe, _strategy_of(trial, self._space, self._recipe)))
+        self.adopt(built["task"], built["strategy"], built["optimization"])
+        batching = built["batching"]
+        self.train_dataset, self.data_collator = batching.train, batching.collator
+        self._validation = batching.evaluation["validation"]
+        return built["trained"]
+
+
+def tune(recipe: Recipe, *, trials: int, space: Mapping[str, Any] | None, where: str = "recipe") -> TuneResult:
+    """Search, and write `best_recipe.yaml` and `trials.json` into the output folder.
+
+    space: recipe key -> [low, high] or {"choices": [...]}; keys are `strategy` and those of `training`.
+    Raises: NlptkError; MissingExtraError without Optuna.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise MissingExtraError('nlptk tune: needs Optuna; pip install "nlptk-hf[tune]"')
+    import optuna
+
+    chosen = _checked_space({**DEFAULT_SPACE, **(space or {})}, where)
+    data = load_data(recipe)
+    if data.validation is None:
+        raise RecipeError(f"{where}: data.validation: a search compares trials on it; give a file or a fraction")
+    trainer = _TuneTrainer(recipe, data, chosen, _trial_arguments(recipe, where))
+    metric = trainer.task.primary()
+    storage = optuna.storages.InMemoryStorage()
+    trainer.hyperparameter_search(
+        hp_space=lambda trial: _suggest(trial, chosen, recipe),
+        compute_objective=lambda metrics: metrics[f"eval_{metric}"],
+        n_trials=trials,
+        direction="minimize" if metric in trainer.task.lower_is_better else "maximize",
+        backend="optuna",
+        sampler=optuna.samplers.TPESampler(seed=recipe.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+        storage=storage,
+        study_name="nlptk",
+    )
+    study = optuna.load_study(study_name="nlptk", storage=storage)
+    best = _best_recipe(recipe, study.best_trial.params)
+    found = [{"settings": t.params, "value": t.value, "state": t.state.name.lower()} for t in study.trials]
+    output = Path(recipe.output)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "trials.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    path = output / "best_recipe.yaml"
+    path.write_text(to_yaml(best), encoding="utf-8")
+    return TuneResult(best, path, metric, float(study.best_value), found)
+
+
+def _trial_arguments(recipe: Recipe, where: str) -> TrainingArguments:
+    """Evaluation every epoch, so that bad trials can be stopped; no checkpoints: only settings are kept."""
+    strategy = make_strategy(recipe.strategy)
+    arguments: TrainingArguments = training_arguments(
+        {**recipe.training, "save_strategy": "no", "load_best_model_at_end": False},
+        where=where,
+        output=str(Path(recipe.output) / "trials"),
+        seed=recipe.seed,
+        learning_rate=default_learning_rate(recipe.optimizer["name"], strategy.lr_kind),
+        weight_decay=default_weight_decay(recipe.optimizer["name"]),
+        primary="",
+        lower_is_better=frozenset(),
+        has_validation=True,
+        packed=False,
+        scheduled=True,
+        early_stopping=False,
+    )
+    return arguments
+
+
+def _checked_space(space: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for key, values in space.items():
+        is_range = isinstance(values, list | tuple) and len(values) == 2 and values[0] < values[1]
+        is_choice = isinstance(values, Mapping) and set(values) == {"choices"} and values["choices"]
+        if not (is_choice or (is_range and key != "strategy")):
+            raise RecipeError(f"{where}: space.{key}: expected [low, high] or {{choices: [...]}}, got {values!r}")
+        tried = values["choices"] if isinstance(values, Mapping) else values
+        if key == "strategy":
+            for name in tried:
+                registry.get_strategy(name)
+        elif key.startswith("training."):
+            for value in tried:
+                check_training({key.removeprefix("training."): value}, where=f"{where}: space")
+        else:
+            raise RecipeError(f"{where}: space.{key}: only `strategy` and keys of `training` can be searched")
+    return dict(space)
+
+
+def _suggest(trial: Any, space: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """TrainingArguments fields of a trial; the strategy is suggested with them and read by `call_model_init`."""
+    fields: dict[str, Any] = {}
+    for key, values in space.items():
+        field = key.removeprefix("training.")
+        if key == "strategy":
+            continue
+        if isinstance(values, Mapping):
+            fields[field] = trial.suggest_categorical(key, list(values["choices"]))
+        elif all(isinstance(value, int) for value in values):
+            fields[field] = trial.suggest_int(key, *values)
+        else:
+            fields[field] = trial.suggest_float(key, *values, log=field == "learning_rate")
+    if "learning_rate" not in fields:
+        factor = trial.suggest_float("learning_rate_factor", *RATE_FACTORS, log=True)
+        fields["learning_rate"] = factor * _base_rate(recipe, _strategy_of(trial, space, recipe))
+    return fields
+
+
+def _strategy_of(trial: Any, space: Mapping[str, Any], recipe: Recipe) -> str:
+    if "strategy" not in space:
+        return str(recipe.strategy["name"])
+    return str(trial.suggest_categorical("strategy", list(space["strategy"]["choices"])))
+
+
+def _base_rate(recipe: Recipe, strategy: str) -> float:
+    if strategy == recipe.strategy["name"] and "learning_rate" in recipe.training:
+        return float(recipe.training["learning_rate"])
+    return default_learning_rate(recipe.optimizer["name"], registry.get_strategy(strategy).lr_kind)
+
+
+def _with_strategy(recipe: Recipe, name: str) -> Recipe:
+    if name == recipe.strategy["name"]:
+        return recipe
+    return make_recipe({**recipe.model_dump(mode="json"), "strategy": name})
+
+
+def _best_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    strategy = str(settings.get("strategy", recipe.strategy["name"]))
+    training = {key.removeprefix("training."): v for key, v in settings.items() if key.startswith("training.")}
+    if "learning_rate_factor" in settings:
+        training["learning_rate"] = settings["learning_rate_factor"] * _base_rate(recipe, strategy)
+    found = _with_strategy(recipe, strategy)
+    return found.model_copy(update={"training": {**recipe.training, **training}})

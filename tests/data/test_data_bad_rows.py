@@ -1,0 +1,180 @@
+"""Files as people really have them: every bad row is named, none is skipped in silence."""
+
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from nlptk.data import load_splits, read_rows
+from nlptk.errors import DataError
+from nlptk.recipe import DataSettings
+from nlptk.task import Column
+
+Write = Callable[[str, str | bytes], Path]
+GOOD = "text,label\na good film,pos\na bad film,neg\nquite nice,pos\nso dull,neg\n"
+
+
+def _settings(path: Path, **changes: object) -> DataSettings:
+    return DataSettings.model_validate({"train": str(path), "validation": "none", "test": "none", **changes})
+
+
+def _refusal(path: Path, columns: Sequence[Column], **changes: object) -> str:
+    with pytest.raises(DataError) as caught:
+        load_splits(_settings(path, **changes), columns, seed=0)
+    return str(caught.value)
+
+
+def _texts(path: Path, columns: Sequence[Column], **changes: object) -> list[str]:
+    train = load_splits(_settings(path, **changes), columns, seed=0).train
+    assert train is not None
+    return list(train["text"])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (",pos", "text is empty"),
+        ("   ,pos", "text is only white space"),
+        ("fine,", "label is empty"),
+        ("fine, ", "label is only white space"),
+        (",", "text is empty and label is empty"),
+        ("one,two,three", "3 fields where the header has 2"),
+        ("lonely", "1 fields where the header has 2"),
+        ("with a nul \0 byte,pos", "text holds a NUL byte at character 11"),
+    ],
+)
+def test_a_bad_csv_line_is_refused_with_its_line_number_and_reason(
+    write: Write, columns: tuple[Column, ...], line: str, reason: str
+) -> None:
+    message = _refusal(write("bad.csv", f"{GOOD}{line}\n"), columns)
+    assert f"bad.csv, row 6: {reason}" in message
+    assert "data.bad_rows=drop" in message
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": 3, "label": "pos"}', "text is the number 3; expected a text"),
+        ('{"text": ["a", "b"], "label": "pos"}', "text is a list; expected a text"),
+        ('{"text": {"a": 1}, "label": "pos"}', "text is an object; expected a text"),
+        ('{"text": true, "label": "pos"}', "text is true, not a text; expected a text"),
+        ('{"text": null, "label": "pos"}', "text is missing"),
+        ('{"text": NaN, "label": "pos"}', "text is missing (NaN)"),
+        ('{"text": "fine"}', "label is missing"),
+        ('{"text": "fine", "label": NaN}', "label is missing (NaN)"),
+        ('{"text": "fine", "label": 0.5}', "label is the number 0.5; expected a name or a whole number"),
+        ('{"text": "fine", "label": ["pos"]}', "label is a list where the rows before have single labels"),
+        ('{"text": "half \\ud83d", "label": "pos"}', "text holds half a surrogate pair at character 5"),
+        ('["fine", "pos"]', "a list, not an object"),
+        ("7", "a number, not an object"),
+        ('{"text": "fine", "label": "pos"', "not valid JSON: Expecting ',' delimiter at column 32"),
+    ],
+)
+def test_a_bad_json_line_is_refused_with_its_line_number_and_reason(
+    write: Write, columns: tuple[Column, ...], line: str, reason: str
+) -> None:
+    good = '{"text": "a good film", "label": "pos"}\n{"text": "a bad film", "label": "neg"}\n'
+    assert f"bad.jsonl, row 3: {reason}" in _refusal(write("bad.jsonl", good + line + "\n"), columns)
+
+
+def test_many_bad_rows_are_counted_and_the_first_five_listed(write: Write, columns: tuple[Column, ...]) -> None:
+    message = _refusal(write("bad.csv", GOOD + ",pos\n" * 7), columns)
+    assert "7 bad rows: row 6: text is empty; row 7" in message
+    assert "row 10: text is empty; and 2 more" in message
+
+
+def test_dropping_bad_rows_keeps_the_good_ones_and_reports_the_others(
+    write: Write, columns: tuple[Column, ...]
+) -> None:
+    path = write("bad.csv", GOOD + ",pos\nstill good,neg\nragged\n")
+    splits = load_splits(_settings(path, bad_rows="drop"), columns, seed=0)
+    assert splits.train is not None
+    assert splits.train["source_row"][:] == [2, 3, 4, 5, 7]
+    (dropped,) = splits.report.dropped
+    assert dropped["count"] == 2
+    assert [row["row"] for row in dropped["rows"]] == [6, 8]
+
+
+@pytest.mark.parametrize("word", ["nan", "null", "None", "NA", "NaN", "#N/A"])
+def test_words_that_look_like_missing_values_are_text_in_csv(
+    write: Write, columns: tuple[Column, ...], word: str
+) -> None:
+    assert _texts(write("words.csv", f"{GOOD}{word},pos\n"), columns)[-1] == word
+
+
+def test_a_quoted_line_break_does_not_shift_the_row_numbers(write: Write, columns: tuple[Column, ...]) -> None:
+    path = write("broken.csv", 'text,label\n"one\ntwo\nthree",pos\nfour,neg\n,pos\n')
+    assert "row 6: text is empty" in _refusal(path, columns)
+    train = load_splits(_settings(path, bad_rows="drop"), columns, seed=0).train
+    assert train is not None
+    assert train["source_row"][:] == [2, 5]
+    assert train["text"][0] == "one\ntwo\nthree"
+
+
+def test_an_unclosed_quote_is_refused_where_it_opens(write: Write, columns: tuple[Column, ...]) -> None:
+    assert "row 3: not valid csv" in _refusal(write("q.csv", 'text,label\nfine,pos\n"open,neg\nmore,pos\n'), columns)
+
+
+def test_a_text_of_a_million_characters_is_read_whole(write: Write, columns: tuple[Column, ...]) -> None:
+    assert len(_texts(write("long.csv", GOOD + "x" * 1_000_000 + ",pos\n"), columns)[-1]) == 1_000_000
+
+
+def test_blank_lines_are_no_rows_and_are_counted(write: Write, columns: tuple[Column, ...]) -> None:
+    splits = load_splits(_settings(write("gaps.csv", GOOD.replace("quite", "\nquite") + "\n\n")), columns, seed=0)
+    assert splits.report.rows == {"train": 4}
+    assert splits.report.sources["train"][0]["blank_lines"] == 3
+    assert splits.train is not None
+    assert splits.train["source_row"][:] == [2, 3, 5, 6]
+
+
+def test_wrong_encoding_names_line_byte_and_cure(write: Write, columns: tuple[Column, ...]) -> None:
+    path = write("latin.csv", GOOD.encode() + "un café,pos\n".encode("latin-1"))
+    message = _refusal(path, columns, bad_rows="drop")
+    assert "latin.csv, line 6: byte 0xe9" in message
+    assert "data.encoding" in message
+    assert _texts(path, columns, encoding="latin-1")[-1] == "un café"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_settles_the_encoding(write: Write, columns: tuple[Column, ...], encoding: str) -> None:
+    path = write("marked.csv", (GOOD + "un café,pos\n").encode(encoding))
+    assert _texts(path, columns)[-1] == "un café"
+
+
+def test_an_unknown_encoding_is_refused(write: Write, columns: tuple[Column, ...]) -> None:
+    assert "no such encoding" in _refusal(write("a.csv", GOOD), columns, encoding="utf-9")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.csv", "", "the file is empty"),
+        ("empty.jsonl", "\n\n", "the file is empty"),
+        ("empty.json", "", "the file is empty"),
+        ("header.csv", "text,label\n", "no rows"),
+        ("none.json", "[]", "not one row could be read"),
+        ("twice.csv", "text,label,text\na,b,c\n", "the header names 'text' twice"),
+        ("lines.json", '{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n', "is named .jsonl"),
+        ("object.json", '{"rows": []}', 'expected an array of objects, or {"data": [...]}'),
+        ("broken.json", '[{"text": "a",}]', "not valid JSON"),
+        ("broken.jsonl", "text,label\na,b\n", "row 1: not valid JSON"),
+        ("not.parquet", "text,label\n", "not a whole parquet file"),
+        ("cut.csv.gz", gzip.compress(GOOD.encode() * 99)[:-20], "not a whole gzip file"),
+        ("plain.csv.gz", GOOD, "not a whole gzip file"),
+        ("notes.txt", GOOD, ".txt is not a kind of file nlptk knows; expected .csv, .tsv"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_what_it_is(
+    write: Write, columns: tuple[Column, ...], name: str, content: str | bytes, said: str
+) -> None:
+    message = _refusal(write(name, content), columns, bad_rows="drop")
+    assert name in message
+    assert said in message
+
+
+def test_reading_to_predict_refuses_bad_rows_by_line(write: Write, columns: tuple[Column, ...]) -> None:
+    path = write("new.jsonl", "\n".join(json.dumps({"text": text}) for text in ["fine", "", "good"]))
+    with pytest.raises(DataError, match=r"new\.jsonl, row 2: text is empty"):
+        read_rows(path, columns, settings=DataSettings.model_validate({}))
