@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,18 +31,21 @@ def recipe(
     return make_recipe(apply_overrides({**values, **_plain(keys)}, overrides), where=where)
 
 
-def train(source: str | Path | Mapping[str, Any] | None = None, **keys: Any) -> TrainResult:
+def train(
+    source: str | Path | Mapping[str, Any] | None = None, *, overrides: Sequence[str] = (), **keys: Any
+) -> TrainResult:
     """Train, measure, save and report one job.
 
     source: a recipe file or mapping, or none. keys: the recipe's own (`task`, `model`, `data`, `strategy`, `training`,
-    `output`, ...), laid over it.
+    `output`, ...), laid over it. overrides: `key=value` strings, laid over both.
 
         result = nlptk.train(task="classification", model="CHECKPOINT", data="rows.csv", strategy="lora")
         result.figures["test"]["accuracy"]
 
     Raises: NlptkError for whatever can be mended: bad rows, leakage, an unknown key, a pairing that does not work.
     """
-    job = recipe(source, **keys)
+    job = recipe(source, overrides=overrides, **keys)
+    _before_torch(job)
     from nlptk.training.run import run
 
     return run(job, where=str(source) if isinstance(source, str | Path) else "recipe")
@@ -49,6 +54,7 @@ def train(source: str | Path | Mapping[str, Any] | None = None, **keys: Any) -> 
 def tune(
     source: str | Path | Mapping[str, Any] | None = None,
     *,
+    overrides: Sequence[str] = (),
     trials: int = 20,
     space: Mapping[str, Any] | None = None,
     **keys: Any,
@@ -60,7 +66,8 @@ def tune(
 
     Raises: NlptkError, MissingExtraError without Optuna.
     """
-    job = recipe(source, **keys)
+    job = recipe(source, overrides=overrides, **keys)
+    _before_torch(job)
     from nlptk.training.tuning import tune as search
 
     return search(job, trials=trials, space=space)
@@ -123,6 +130,19 @@ def inspect(
         loaded = load_tokenizer(tokenizer)
     settings = data_settings(data)
     return inspect_data(settings, registry.get_task(task).columns, seed=seed, tokenizer=loaded, max_length=max_length)
+
+
+def _before_torch(job: Recipe) -> None:
+    """What must be settled while oneDNN has not been used yet."""
+    if job.training.get("bf16") and "torch" not in sys.modules:
+        from nlptk.training.cpu_bf16 import cap_before_torch
+
+        cap_before_torch()
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all of a distributed run."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def data_settings(data: str | Path | Mapping[str, Any]) -> DataSettings:

@@ -98,7 +98,7 @@ def save(folder: Path, manifest: Manifest, write_files: Callable[[Path], None]) 
         write_files(staging)
         state = {**manifest.to_json(), "files": checksums(staging)}
         (staging / MANIFEST).write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _sync(staging)
+        flush(staging)
         staging.chmod(0o755)
         _replace(staging, folder)
     except OSError as error:
@@ -124,7 +124,7 @@ def _replace(staging: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
+def flush(folder: Path) -> None:
     """Flush every file to the disk, so that a power cut after the rename does not leave empty files."""
     for path in (*(p for p in folder.rglob("*") if p.is_file()), folder):
         handle = os.open(path, os.O_RDONLY)

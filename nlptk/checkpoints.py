@@ -45,6 +45,22 @@ def _readable(checkpoint: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _silent_loading() -> Iterator[None]:
+    """What transformers prints of a new head and its loading bar: `LoadedModel` says it, and the report."""
+    from transformers.utils import logging
+
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def _looks_local(checkpoint: str) -> bool:
     return checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1 or Path(checkpoint).exists()
 
@@ -105,7 +121,7 @@ def load_model(
             f"model: {checkpoint}: transformers has no {task.auto_class()} for the {config.model_type} architecture, "
             f"so it cannot be trained for {task.name}"
         )
-    with _readable(checkpoint):
+    with _readable(checkpoint), _silent_loading():
         model, info = auto.from_pretrained(
             checkpoint,
             config=config,

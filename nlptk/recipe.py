@@ -242,8 +242,10 @@ def _split_name(values: dict[str, Any], kind: str, where: str) -> tuple[str, dic
     options = dict(values)
     name = options.pop("name", None)
     if not isinstance(name, str):
-        near = did_you_mean("name", options)
-        raise RecipeError(f"{where}: {kind}.name: missing; give {kind}: NAME or {kind}: {{name: NAME}}{near}")
+        for key in options:
+            if did_you_mean(key, ["name"]):
+                raise RecipeError(f"{where}: {kind}.{key}: unknown key; did you mean 'name'?")
+        raise RecipeError(f"{where}: {kind}.name: missing; give {kind}: NAME or {kind}: {{name: NAME}}")
     return name, options
 
 

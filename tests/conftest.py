@@ -10,6 +10,8 @@ import pytest
 
 # before anything imports huggingface_hub, which reads it once: no test reaches the network
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# tiny models gain nothing from a second thread, and lose much where another process wants the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 512
 """Rows that a stream reads ahead, to run those of like length together."""
 
 

@@ -49,6 +49,8 @@ def check_training(block: Mapping[str, Any], *, where: str) -> dict[str, Any]:
 
 
 def _typed(key: str, value: Any, hint: Any, where: str) -> Any:
+    if key == "resume_from_checkpoint" and value is True:
+        return True  # the last checkpoint of the output folder, as in Trainer.train
     try:
         return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
     except ValidationError as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raise it when featurizing changes, so that old caches are not met
 _BATCH_ROWS = 1000
+_QUICK_ROWS = 20_000  # some two seconds of tokenizing
 _LEDGER_COLUMNS = ("tokens", "labels_lost")
 
 
@@ -70,18 +72,34 @@ def make_features(
 
     folder = cache_dir() / "features"
     folder.mkdir(parents=True, exist_ok=True)
-    dataset = rows.map(
-        featurize,
-        batched=True,
-        batch_size=_BATCH_ROWS,
-        with_indices=True,
-        remove_columns=rows.column_names,
-        cache_file_name=str(folder / f"{key}.arrow"),
-        new_fingerprint=key[:32],
-        desc="tokenizing",
-    )
+    with _bar_if(len(rows) > _QUICK_ROWS):
+        dataset = rows.map(
+            featurize,
+            batched=True,
+            batch_size=_BATCH_ROWS,
+            with_indices=True,
+            remove_columns=rows.column_names,
+            cache_file_name=str(folder / f"{key}.arrow"),
+            new_fingerprint=key[:32],
+            desc="tokenizing",
+        )
     ledger = _ledger(dataset, len(rows))
     return Features(dataset.remove_columns([c for c in _LEDGER_COLUMNS if c in dataset.column_names]), ledger)
+
+
+@contextmanager
+def _bar_if(wanted: bool) -> Iterator[None]:
+    """The progress bar of datasets, only where the work takes more than a moment."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    change = not wanted and not are_progress_bars_disabled()
+    if change:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if change:
+            enable_progress_bars()
 
 
 def _ledger(dataset: Dataset, rows: int) -> Ledger:

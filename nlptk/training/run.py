@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -14,10 +13,11 @@ from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
-from transformers.utils import logging as hf_logging
+from transformers.trainer_utils import get_last_checkpoint
 
 from nlptk import artifact
 from nlptk.environment import Watch, versions
+from nlptk.errors import RecipeError
 from nlptk.recipe import Recipe
 from nlptk.task import Figure, Scores
 from nlptk.training.arguments import training_arguments
@@ -53,7 +53,6 @@ def run(recipe: Recipe, *, where: str = "recipe") -> TrainResult:
     Raises: NlptkError for whatever the user can mend; nothing of an earlier artifact is lost by it.
     """
     watch = Watch()
-    _quiet()
     prepared = prepare(recipe, load_data(recipe))
     watch.lap("data and model")
     args, batching = _arrange(recipe, prepared, where)
@@ -63,7 +62,7 @@ def run(recipe: Recipe, *, where: str = "recipe") -> TrainResult:
         with stored_backbone(prepared.model) if once else contextlib.nullcontext():
             trainer = _make_trainer(recipe, prepared, batching, args)
             watch.lap("batches")
-            trained = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+            trained = trainer.train(resume_from_checkpoint=_checkpoint(args, where))
             watch.lap("training")
             if batching.packed is not None:
                 batching.packed.remove()
@@ -91,11 +90,17 @@ def run(recipe: Recipe, *, where: str = "recipe") -> TrainResult:
     )
 
 
-def _quiet() -> None:
-    """What transformers says about a new head and loading bars, nlptk says in its report."""
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    if hf_logging.get_verbosity() == logging.WARNING:
-        hf_logging.set_verbosity(logging.ERROR)
+def _checkpoint(args: TrainingArguments, where: str) -> str | None:
+    """The checkpoint to resume from; `true` is the last one of the output folder."""
+    given: Any = args.resume_from_checkpoint
+    if given is not True:
+        return str(given) if given else None
+    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    if last is None:
+        raise RecipeError(
+            f"{where}: training.resume_from_checkpoint: no checkpoint in {args.output_dir}; leave it out to start anew"
+        )
+    return str(last)
 
 
 def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingArguments, Batching]:

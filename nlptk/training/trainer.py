@@ -5,21 +5,38 @@ Everything else (accelerate, mixed precision, FSDP, DeepSpeed, schedules, accumu
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import speed_metrics
+from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback
+from transformers.trainer_utils import rotate_checkpoints, speed_metrics
 
+from nlptk.errors import ArtifactError
 from nlptk.strategies.contract import Group, Progress, Strategy
 from nlptk.strategies.trainable import apply_trainable
 from nlptk.task import Task
+from nlptk.training.checkpointing import (
+    OPTIMIZER,
+    RANDOM,
+    SCHEDULER,
+    load_state,
+    random_state,
+    restore_random_state,
+    save_state,
+    seal,
+    verify,
+)
 from nlptk.training.inference import Fetch, run_features
 from nlptk.training.optimizers import build_optimizer
+from nlptk.training.progress import Progress as ProgressBar
+from nlptk.training.sampling import EpochSampler
 
 
 @dataclass(frozen=True)
@@ -87,9 +104,11 @@ class NlptkTrainer(Trainer):
             data_collator=collator,
             train_dataset=train_dataset,
             eval_dataset=validation.rows if validation else None,
-            callbacks=[self._schedule, *callbacks],
-            model_init=model_init,
+            callbacks=[self._schedule, ProgressBar(task.primary()), *callbacks],
+            model_init=model_init,  # type: ignore[arg-type]  # PEFT's models are no PreTrainedModel, and are welcome
         )
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
         self._validation = validation
         self.loss_is_scaled_for_ga = True
 
@@ -103,6 +122,16 @@ class NlptkTrainer(Trainer):
     def unfreezing(self) -> list[tuple[int, list[str]]]:
         """When what trains changed: (global step, names of the groups that train from it on)."""
         return self._schedule.changes
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
+        rows: Any = self.train_dataset
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        return EpochSampler(
+            len(rows),
+            seed=self.args.data_seed or 0,
+            batch_size=self.args.train_batch_size,
+            lengths=rows["length"][:] if grouped else None,
+        )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -136,6 +165,71 @@ class NlptkTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0  # the estimate of transformers assumes padded `input_ids`, which packed batches do not have
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Whole or absent, and without pickle; sharded states (FSDP, DeepSpeed) keep their libraries' own form."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._save_checkpoint(model, trial)
+            return
+        step = self.state.global_step
+        run = Path(self._get_output_dir(trial))
+        staging, place = run / f".checkpoint-{step}.partial", run / f"checkpoint-{step}"
+        if self.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            self._write_checkpoint(staging, run)
+        self.accelerator.wait_for_everyone()
+        save_state(staging, f"{RANDOM}-{self.args.process_index}", random_state())
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            seal(staging, place)
+            self._forget_old_checkpoints(run)
+        self.accelerator.wait_for_everyone()
+
+    def _write_checkpoint(self, staging: Path, run: Path) -> None:
+        self._save(str(staging))
+        (staging / "training_args.bin").unlink(missing_ok=True)  # pickled by transformers; the recipe says it
+        for name, part in self._stateful().items():
+            save_state(staging, name, part.state_dict())
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(run / f"checkpoint-{self.state.best_global_step}")
+        callbacks = [c for c in (*self.callback_handler.callbacks, self.control) if isinstance(c, ExportableState)]
+        self.state.stateful_callbacks = {type(c).__name__: c.state() for c in callbacks}  # type: ignore[assignment]  # a dict at run time
+        self.state.save_to_json(str(staging / "trainer_state.json"))
+
+    def _forget_old_checkpoints(self, run: Path) -> None:
+        rotate_checkpoints(
+            output_dir=str(run),
+            save_total_limit=self.args.save_total_limit,
+            best_model_checkpoint=self.state.best_model_checkpoint,
+            use_mtime=False,
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            verify(Path(resume_from_checkpoint))
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        for name, part in self._stateful().items():
+            part.load_state_dict(load_state(Path(checkpoint), name))
+
+    def _stateful(self) -> dict[str, Any]:
+        return {OPTIMIZER: self.optimizer, SCHEDULER: self.lr_scheduler}
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        name = f"{RANDOM}-{self.args.process_index}"
+        if checkpoint is None or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_rng_state(checkpoint)
+            return
+        if not (Path(checkpoint) / f"{name}.json").is_file():
+            raise ArtifactError(
+                f"{checkpoint}: written by a run with fewer processes than {self.args.world_size}; resume with as many"
+            )
+        restore_random_state(load_state(Path(checkpoint), name))
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"

@@ -52,7 +52,7 @@ def test_recipe_trains(path: Path, minilm: Path, tmp_path: Path) -> None:
         "bootstrap": 20,
         "training": {**training, "num_train_epochs": 1, "max_steps": 2},
     }
-    result = nlptk.train(**values)
+    result = nlptk.train(values)
     assert result.figures["test"]
     assert Path(result.report).is_file()
 

@@ -1,0 +1,241 @@
+"""The command line. Heavy imports happen inside the commands, so that `nlptk --help` is quick."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nlptk.errors import RecipeError
+
+app = typer.Typer(
+    name="nlptk",
+    help="From a file of labelled rows to a model one can trust.\n\n"
+    "Exit codes: 0 done; 2 something to mend in the recipe, the data, the model or the call (one message says what); "
+    "130 interrupted; 1 a defect, with its traceback.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(recipe_app, name="recipe")
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RECIPE.yaml] [KEY=VALUE]...", help="A recipe file, and keys laid over it"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for programs")]
+
+
+def _say(as_json: bool, state: Any, lines: Sequence[str]) -> None:
+    typer.echo(json.dumps(state, indent=2, ensure_ascii=False, default=str) if as_json else "\n".join(lines))
+
+
+def _split(words: Sequence[str] | None) -> tuple[str | None, list[str]]:
+    """The recipe file, if the first word is one, and the overrides."""
+    given = list(words or [])
+    source = given.pop(0) if given and "=" not in given[0] else None
+    stray = [word for word in given if "=" not in word]
+    if stray:
+        raise RecipeError(f"{stray[0]!r}: expected key=value after the recipe, such as training.num_train_epochs=1")
+    return source, given
+
+
+def _figure_lines(figures: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, figure in figures.items():
+        interval = f"  [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
+        lines.append(f"  {name:<20} {figure.value:.4f}{interval}")
+    return lines
+
+
+@app.command()
+def train(words: Words = None, as_json: AsJson = False) -> None:
+    """Train, measure, save and report one job.
+
+    nlptk train recipe.yaml training.num_train_epochs=1
+    nlptk train task=classification model=CHECKPOINT data=rows.csv output=runs/reviews
+    """
+    from nlptk import api
+
+    source, overrides = _split(words)
+    result = api.train(source, overrides=overrides)
+    state = {
+        "artifact": str(result.artifact),
+        "report": str(result.report),
+        "metrics": result.metrics,
+        "figures": {s: {n: f.to_json() for n, f in found.items()} for s, found in result.figures.items()},
+        "parameters": result.parameters,
+    }
+    lines = []
+    for split, figures in result.figures.items():
+        lines += [f"{split} (value and 95 % interval)", *_figure_lines(figures)]
+    if api.is_main_process():
+        _say(as_json, state, [*lines, f"model   {result.artifact}", f"report  {result.report}"])
+
+
+@app.command()
+def tune(
+    words: Words = None,
+    trials: Annotated[int, typer.Option(help="How many runs to try", min=1)] = 20,
+    space: Annotated[
+        Path | None,
+        typer.Option(help="YAML file: recipe key -> [low, high] or {choices: [...]}; `strategy` may be one"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search learning rate, epochs, batch size and strategy; write the best recipe."""
+    from nlptk import api
+    from nlptk.recipe import read_recipe
+
+    source, overrides = _split(words)
+    result = api.tune(source, overrides=overrides, trials=trials, space=read_recipe(space) if space else None)
+    state = {"recipe": str(result.path), "metric": result.metric, "value": result.value, "trials": result.trials}
+    best = f"best validation {result.metric} {result.value:.4f} of {len(result.trials)} trials"
+    _say(as_json, state, [best, f"recipe  {result.path}"])
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Artifact folder, or the run's")],
+    data: Annotated[str, typer.Argument(help="Labelled rows")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[DATA.KEY=VALUE]...", help="Such as columns.text=review")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on labelled rows, with 95 % intervals."""
+    from nlptk import api
+
+    result = api.evaluate(model, _data(data, keys), output=output, batch_size=batch_size, bootstrap=bootstrap)
+    figures = {name: figure.to_json() for name, figure in result.figures.items()}
+    state = {"rows": result.rows, "figures": figures, "report": str(result.report) if result.report else None}
+    where = [f"report  {result.report}"] if result.report else []
+    _say(as_json, state, [f"{result.rows} rows (value and 95 % interval)", *_figure_lines(result.figures), *where])
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="Artifact folder, or the run's")],
+    source: Annotated[str, typer.Argument(help="Rows: csv, tsv, json, jsonl, parquet, each also .gz")],
+    target: Annotated[Path, typer.Argument(help="Predictions, in input order, in any of those formats")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[DATA.KEY=VALUE]...", help="Such as columns.text=review")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Predict a file of rows; interrupted, the same call goes on where it was."""
+    from nlptk import api
+
+    settings = _data(source, keys)
+    result = api.predict(model, source, target, batch_size=batch_size, data=settings)
+    state = {
+        "target": str(result.target),
+        "rows": result.rows,
+        "resumed": result.resumed,
+        "truncated": result.truncated,
+    }
+    resumed = f", {result.resumed} of them from an interrupted call" if result.resumed else ""
+    cut = f"; {result.truncated} texts were truncated" if result.truncated else ""
+    _say(as_json, state, [f"{result.rows} predictions in {result.target}{resumed}{cut}"])
+
+
+@app.command()
+def inspect(
+    data: Annotated[str, typer.Argument(help="Rows with their labels")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[DATA.KEY=VALUE]...", help="Such as validation=dev.csv")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Task whose columns are looked for")] = "classification",
+    tokenizer: Annotated[str | None, typer.Option(help="Checkpoint whose tokens are counted")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Show what would be truncated at this length")] = None,
+    seed: Annotated[int, typer.Option(help="Of the splits")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Columns, label counts, lengths, duplicates, leakage, bad rows, what would be truncated."""
+    from nlptk import api
+
+    found = api.inspect(_data(data, keys), task=task, tokenizer=tokenizer, max_length=max_length, seed=seed)
+    _say(as_json, found, _inspection_lines(found))
+
+
+@app.command(name="tasks")
+def list_tasks(as_json: AsJson = False) -> None:
+    """List the tasks, built in and from plugins."""
+    from nlptk import registry
+
+    _list(registry.tasks(), as_json)
+
+
+@app.command(name="strategies")
+def list_strategies(as_json: AsJson = False) -> None:
+    """List the fine-tuning strategies, built in and from plugins."""
+    from nlptk import registry
+
+    _list(registry.strategies(), as_json)
+
+
+@app.command()
+def optimizers(as_json: AsJson = False) -> None:
+    """List the optimizers: default learning rates, usual range, when to use them."""
+    from nlptk.training.optimizers import optimizer_table
+
+    table = optimizer_table()
+    lines = []
+    for row in table:
+        low, high = row["usual_range"]
+        rates = ", ".join(f"{kind} {rate:g}" for kind, rate in row["learning_rates"].items())
+        lines += [f"{row['name']:<10} {row['when']}", f"{'':<10} {rates}; usual range for full {low:g} to {high:g}"]
+    _say(as_json, table, lines)
+
+
+@recipe_app.command()
+def schema() -> None:
+    """Print the JSON schema of a recipe, for editors."""
+    from nlptk.recipe import schema as recipe_schema
+
+    typer.echo(json.dumps(recipe_schema(), indent=2))
+
+
+@recipe_app.command()
+def show(words: Words = None) -> None:
+    """Print the resolved recipe: every key, defaults filled in."""
+    from nlptk import api
+    from nlptk.recipe import to_yaml
+
+    source, overrides = _split(words)
+    typer.echo(to_yaml(api.recipe(source, overrides=overrides)), nl=False)
+
+
+def _data(source: str, keys: Sequence[str] | None) -> dict[str, Any]:
+    """Data settings of a command: the source, and `key=value` below `data`."""
+    from nlptk.recipe import apply_overrides
+
+    return apply_overrides({"train": source}, [key.removeprefix("data.") for key in keys or []])
+
+
+def _list(entries: Mapping[str, Any], as_json: bool) -> None:
+    from nlptk.errors import NlptkError
+
+    found = []
+    for name, entry in entries.items():
+        try:
+            summary = entry.load().summary
+        except NlptkError as error:
+            summary = f"BROKEN: {error}"
+        found.append({"name": name, "summary": summary, "from": entry.origin})
+    _say(as_json, found, [f"{row['name']:<20} {row['summary']}  ({row['from']})" for row in found])
+
+
+def _inspection_lines(found: Mapping[str, Any]) -> list[str]:
+    import yaml
+
+    return yaml.safe_dump(json.loads(json.dumps(found, default=str)), sort_keys=False, allow_unicode=True).splitlines()

@@ -1,0 +1,112 @@
+"""Checkpoints that are whole or absent, without pickle, and refused when damaged.
+
+A checkpoint is written beside its place and renamed into it when every file is on the disk. Optimizer, scheduler and
+random states are safetensors and JSON; `checkpoint.json` holds a sha256 of every file and is verified before a resume.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from nlptk.artifact import checksums, flush
+from nlptk.errors import ArtifactError
+
+SEAL = "checkpoint.json"
+OPTIMIZER, SCHEDULER, RANDOM = "optimizer", "scheduler", "random"
+
+
+def save_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:
+    """A nested state of tensors and plain values as `name.safetensors` and `name.json`."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain = _split(dict(state), tensors)
+    save_file(tensors, str(folder / f"{name}.safetensors"))
+    (folder / f"{name}.json").write_text(json.dumps(plain), encoding="utf-8")
+
+
+def load_state(folder: Path, name: str) -> dict[str, Any]:
+    """What `save_state` wrote, tensors on the CPU."""
+    tensors = load_file(str(folder / f"{name}.safetensors"))
+    state: dict[str, Any] = _join(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), tensors)
+    return state
+
+
+def _split(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Plain JSON in which a tensor stands as its number, and a mapping as its items, so that integer keys survive."""
+    if isinstance(value, torch.Tensor):
+        key = str(len(tensors))
+        tensors[key] = value.detach().cpu().contiguous().clone()
+        return {"tensor": key}
+    if isinstance(value, Mapping):
+        return {"items": [[key, _split(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, tuple | list):
+        return {"tuple" if isinstance(value, tuple) else "list": [_split(item, tensors) for item in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a training state holds a {type(value).__name__}, which has no safe form on disk")
+
+
+def _join(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "tensor":
+        return tensors[inner]
+    if kind == "items":
+        return {key: _join(item, tensors) for key, item in inner}
+    items = [_join(item, tensors) for item in inner]
+    return tuple(items) if kind == "tuple" else items
+
+
+def random_state() -> dict[str, Any]:
+    """States of Python's, numpy's and torch's generators (every GPU's)."""
+    numpy_name, numpy_keys, *numpy_rest = np.random.get_state()  # the state libraries draw from
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": [str(numpy_name), torch.from_numpy(np.asarray(numpy_keys).astype(np.int64)), *numpy_rest],
+        "torch": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.random.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Set every generator to what `random_state` found."""
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.random.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.random.set_rng_state_all(state["cuda"])
+
+
+def seal(staging: Path, place: Path) -> None:
+    """Give a finished staging folder its checksums and its place; what stood there is replaced."""
+    found = checksums(staging)
+    (staging / SEAL).write_text(json.dumps({"format": 1, "files": found}, indent=2), encoding="utf-8")
+    flush(staging)
+    if place.exists():
+        shutil.rmtree(place)
+    staging.rename(place)
+
+
+def verify(checkpoint: Path) -> None:
+    """Raises: ArtifactError for a checkpoint that is missing, incomplete or altered."""
+    cure = "resume from another checkpoint, or start again without training.resume_from_checkpoint"
+    if not (checkpoint / SEAL).is_file():
+        raise ArtifactError(f"{checkpoint}: no {SEAL}, so it is not a whole checkpoint of nlptk; {cure}")
+    expected = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))["files"]
+    found = {name: digest for name, digest in checksums(checkpoint).items() if name != SEAL}
+    for name in sorted(set(expected) | set(found)):
+        if expected.get(name) != found.get(name):
+            came = "missing" if name not in found else "not listed" if name not in expected else "altered or damaged"
+            raise ArtifactError(f"{checkpoint / name}: {came}; {cure}")

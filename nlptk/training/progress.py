@@ -1,0 +1,61 @@
+"""What a run prints: one bar, and one line an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+DELAY_S = 2
+
+
+class Progress(TrainerCallback):
+    """A bar with the loss beside it, shown for runs of more than two seconds, and the primary figure of evaluations."""
+
+    def __init__(self, primary: str):
+        self._primary = primary
+        self._bar: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            hidden = bool(args.disable_tqdm)
+            self._bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                desc="training",
+                unit="step",
+                delay=DELAY_S,
+                disable=hidden,
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self._bar is None or not logs:
+            return
+        if "loss" in logs:
+            self._bar.set_postfix(loss=f"{float(logs['loss']):.4f}", refresh=False)
+        figure = logs.get(f"eval_{self._primary}")
+        if figure is not None and not args.disable_tqdm:
+            loss = f", loss {logs['eval_loss']:.4f}" if "eval_loss" in logs else ""
+            self._bar.write(f"epoch {state.epoch or 0:.2f}: validation {self._primary} {figure:.4f}{loss}")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
