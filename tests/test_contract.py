@@ -42,8 +42,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         both = f"{text} {second}"
         rows["multi"].append({"text": both, "labels": sorted({key, second})})
         same = "same" if index % 2 else "other"
-        other = key if index % 2 else keywords[(index + 1) % 3]
-        rows["pair"].append({"sentence1": text, "sentence2": f"{other} please", "label": same})
+        second = f"{key} please thank you" if index % 2 else f"{keywords[(index + 1) % 3]} refund late"
+        rows["pair"].append({"sentence1": text, "sentence2": second, "label": same})
     for form, found in rows.items():
         (folder / f"{form}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
     return {form: folder / f"{form}.jsonl" for form in FORMS}
