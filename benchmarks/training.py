@@ -155,9 +155,8 @@ def main() -> None:
     for name in args.contenders:
         mean = statistics.mean(accuracy[name])
         deviation = statistics.stdev(accuracy[name]) if args.rounds > 1 else 0.0
-        print(
-            f"{name:<11} {statistics.median(seconds[name]):8.1f} s   accuracy {mean:.4f} ± {deviation:.4f} (sd over seeds)"
-        )
+        took = statistics.median(seconds[name])
+        print(f"{name:<11} {took:8.1f} s   test accuracy {mean:.4f}, standard deviation over seeds {deviation:.4f}")
         if name != "nlptk" and "nlptk" in args.contenders:
             ratios = [theirs / ours for theirs, ours in zip(seconds[name], seconds["nlptk"], strict=True)]
             print(f"            nlptk is {spread(ratios)} times as fast")

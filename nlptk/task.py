@@ -160,6 +160,8 @@ class Task(ABC):
     """transformers' name of the pipeline that serves the same model."""
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     columns: ClassVar[tuple[Column, ...]]
+    headline: ClassVar[tuple[str, ...]] = ()
+    """Metrics at the top of a report, after the primary one."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
     """Metrics of which a smaller value is the better one."""
 

@@ -53,6 +53,7 @@ class Classification(task.Task):
         Column("label", "label", ("label", "labels"), target=True),
     )
 
+    headline = ("macro_f1", "micro_f1", "mcc", "roc_auc", "log_loss", "ece")
     lower_is_better = frozenset({"loss", "log_loss", "brier", "ece", "hamming_loss"})
 
     def __init__(

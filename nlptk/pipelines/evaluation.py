@@ -80,9 +80,9 @@ def _report(
     report: Mapping[str, Any] = {
         "title": f"{loaded.task.name} · {loaded.folder.name}",
         "subtitle": "evaluation",
-        "headline": headline(scores.figures, loaded.task.primary()),
+        "headline": headline(scores.figures, loaded.task),
         "primary": loaded.task.primary(),
-        "sections": [*parts, *result_sections({"the rows": scores}), trained],
+        "sections": [*result_sections({"the rows": scores}), *parts, trained],
         "context": context(seed, watch),
     }
     page = write_report(output, report)[1]

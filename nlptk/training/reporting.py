@@ -12,14 +12,14 @@ from nlptk.data import DataReport
 from nlptk.environment import Watch, hardware, peak_memory_bytes, versions
 from nlptk.recipe import Recipe, to_yaml
 from nlptk.report import sections, write_report
-from nlptk.task import Features, Figure, Ledger, Scores, Section
+from nlptk.task import Features, Figure, Ledger, Scores, Section, Task
 
 if TYPE_CHECKING:
     from nlptk.training.preparation import Prepared
     from nlptk.training.trainer import NlptkTrainer
 
-HEADLINES = 6
 LENGTH_BINS = 30
+SHOWN = 3
 
 
 def write_training_report(
@@ -35,18 +35,18 @@ def write_training_report(
     """report.json and report.html of a run; the path of the latter."""
     features = {name: split.features for name, split in prepared.splits.items()}
     parts = [
+        *result_sections(scores),
         *data_sections(prepared.data.report),
         ledger_section({name: found.ledger for name, found in features.items()}),
         length_section(features, prepared.preprocessing.max_length),
         *_training_sections(recipe, prepared, trainer, how, watch),
-        *result_sections(scores),
     ]
     measured = "test" if "test" in scores else "validation"
     figures = scores[measured].figures if measured in scores else {}
     report = {
-        "title": f"{recipe.task['name']} · {Path(recipe.model).name}",
+        "title": f"{recipe.task['name']} · {_model_name(recipe.model)}",
         "subtitle": f"{recipe.strategy['name']} fine-tuning; headline figures on the {measured} split",
-        "headline": headline(figures, prepared.task.primary()),
+        "headline": headline(figures, prepared.task),
         "primary": prepared.task.primary() if figures else None,
         "sections": parts,
         "context": context(recipe.seed, watch),
@@ -54,11 +54,16 @@ def write_training_report(
     return write_report(output, {k: v for k, v in report.items() if v is not None})[1]
 
 
-def headline(figures: Mapping[str, Figure], primary: str) -> dict[str, Any]:
-    """The primary figure first, then those with an interval, six in all."""
-    first = [name for name in figures if name == primary]
-    others = [name for name, figure in figures.items() if name != primary and figure.low is not None]
-    return {name: figures[name].to_json() for name in [*first, *others][:HEADLINES]}
+def _model_name(model: str) -> str:
+    """Name of a checkpoint for people: its folder's, or the folder's above where that is just called `model`."""
+    path = Path(model)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
+
+
+def headline(figures: Mapping[str, Figure], task: Task) -> dict[str, Any]:
+    """The task's primary figure first, then its others."""
+    names = dict.fromkeys((task.primary(), *task.headline))
+    return {name: figures[name].to_json() for name in names if name in figures}
 
 
 def context(seed: int, watch: Watch) -> dict[str, Any]:
@@ -101,19 +106,29 @@ def data_sections(report: DataReport) -> list[Section]:
 def _findings(report: DataReport) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for split, within in report.duplicates.get("within", {}).items():
-        rows.append([f"repeated texts within {split}", _count(within), ""])
+        rows.append([f"repeated texts within {split}", within["count"], _examples(within)])
     for pair, between in report.duplicates.get("between", {}).items():
-        rows.append([f"texts shared by {pair}", _count(between), ""])
+        rows.append([f"texts shared by {pair}", between["count"], _examples(between)])
     if report.conflicts:
-        rows.append(["equal texts with different labels", _count(report.conflicts), ""])
+        rows.append(["equal texts with different labels", report.conflicts["count"], _examples(report.conflicts)])
     for drop in report.dropped:
         rows.append([f"dropped from {drop['split']}: {drop['reason']}", drop["count"], str(drop["rows"])[:300]])
     rows.extend([note, None, ""] for note in report.notes)
     return rows
 
 
-def _count(found: Any) -> Any:
-    return found.get("count", found.get("rows")) if isinstance(found, Mapping) else found
+def _examples(found: Mapping[str, Any]) -> str:
+    """The first few: the text, and the rows it stands on."""
+    said = []
+    for example in found["examples"][:SHOWN]:
+        places = example["rows"] if "rows" in example else [example["row"], example["same_as"]]
+        said.append(f"{example['text']!r} ({' = '.join(_place(place) for place in places)})")
+    return "; ".join(said)
+
+
+def _place(place: Mapping[str, Any]) -> str:
+    label = f" {', '.join(place['labels'])}" if "labels" in place else ""
+    return f"{Path(place['file']).name} row {place['row']}{label}"
 
 
 def ledger_section(ledgers: Mapping[str, Ledger]) -> Section:
