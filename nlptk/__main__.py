@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -14,17 +15,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Anything else ends with a traceback and 1: that is a defect of nlptk or of what it stands on.
     """
+    import typer
+
     from nlptk.cli import app
     from nlptk.errors import NlptkError
 
+    # click's, or typer's own copy of it, which it does not export
+    usage_error = cast(type[Exception], typer.BadParameter.__mro__[1])
+    code = 0
     try:
-        app(args=None if arguments is None else list(arguments))
+        code = app(args=None if arguments is None else list(arguments), prog_name="nlptk", standalone_mode=False) or 0
     except NlptkError as error:
-        print(f"nlptk: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        _say(str(error))
+        code = USER_ERROR
     except KeyboardInterrupt:
-        print("nlptk: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _say("interrupted")
+        code = INTERRUPTED
+    except usage_error as error:
+        _say(_usage(error))
+        code = USER_ERROR
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    print(f"nlptk: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with the words of the command line, and where the right ones are listed."""
+    path = error.ctx.command_path if error.ctx is not None else "nlptk"
+    return f"{error.format_message().rstrip('.')}; see {path} --help"
 
 
 if __name__ == "__main__":

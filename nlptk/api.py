@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nlptk import registry
+from nlptk import preflight, registry
 from nlptk.errors import RecipeError
 from nlptk.recipe import DataSettings, Recipe, apply_overrides, make_recipe, read_recipe
 
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from nlptk.training.tuning import TuneResult
 
 
-def recipe(
+def resolve_recipe(
     source: str | Path | Mapping[str, Any] | None = None, *, overrides: Sequence[str] = (), **keys: Any
 ) -> Recipe:
     """The checked recipe from a YAML file or a mapping, keys laid over it, then `key=value` overrides.
 
     Raises: RecipeError naming the key, what came and the cure.
     """
-    where = str(source) if isinstance(source, str | Path) else "recipe"
+    where = _where(source)
     values = read_recipe(Path(source)) if isinstance(source, str | Path) else dict(source or {})
-    return make_recipe(apply_overrides({**values, **_plain(keys)}, overrides), where=where)
+    job = make_recipe(apply_overrides(_plain({**values, **keys}), overrides), where=where)
+    preflight.check_optimizer_name(job, where=where)
+    return job
 
 
 def train(
@@ -44,11 +46,13 @@ def train(
 
     Raises: NlptkError for whatever can be mended: bad rows, leakage, an unknown key, a pairing that does not work.
     """
-    job = recipe(source, overrides=overrides, **keys)
+    job = resolve_recipe(source, overrides=overrides, **keys)
+    where = _where(source)
     _before_torch(job)
+    preflight.check(job, where=where)
     from nlptk.training.run import run
 
-    return run(job, where=str(source) if isinstance(source, str | Path) else "recipe")
+    return run(job, where=where)
 
 
 def tune(
@@ -66,8 +70,9 @@ def tune(
 
     Raises: NlptkError, MissingExtraError without Optuna.
     """
-    job = recipe(source, overrides=overrides, **keys)
+    job = resolve_recipe(source, overrides=overrides, **keys)
     _before_torch(job)
+    preflight.check(job, where=_where(source))
     from nlptk.training.tuning import tune as search
 
     return search(job, trials=trials, space=space)
@@ -130,6 +135,11 @@ def inspect(
         loaded = load_tokenizer(tokenizer)
     settings = data_settings(data)
     return inspect_data(settings, registry.get_task(task).columns, seed=seed, tokenizer=loaded, max_length=max_length)
+
+
+def _where(source: object) -> str:
+    """How messages about a recipe begin: its file, where it has one."""
+    return str(source) if isinstance(source, str | Path) else "recipe"
 
 
 def _before_torch(job: Recipe) -> None:

@@ -4,7 +4,8 @@ An artifact is a plain transformers folder (config.json, model.safetensors, toke
 `transformers` can load it, plus `nlptk.json`: the task and its labels, how texts become tokens, what was tuned on
 validation, the recipe, the fingerprint of the data, the measured figures, and a sha256 of every other file.
 
-Written whole or not at all; verified before anything in it is loaded. No pickle is ever written or read.
+Written whole or not at all; verified before anything in it is loaded. No pickle is ever written or read. The checksums,
+and that of the manifest itself, find damage and careless edits; they are no signature.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from nlptk.errors import ArtifactError
 from nlptk.task import LabelSpace, Preprocessing
@@ -26,6 +31,13 @@ MANIFEST = "nlptk.json"
 FORMAT = 1
 _CHUNK_BYTES = 1 << 20
 _UNSAFE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"})
+_READ_BY_TRANSFORMERS = re.compile(
+    r"(config|generation_config|adapter_config|processor_config|preprocessor_config|tokenizer|tokenizer_config"
+    r"|special_tokens_map|added_tokens|vocab|chat_template|.*\.index)\.json"
+    r"|(vocab|merges)\.txt|.*\.(safetensors|model|jinja|py)"
+)
+"""Files at the top of a model folder that change what transformers loads: an artifact has those it lists, no other."""
+_RUST_FAULT = re.compile(r"\(os error \d+\)$")
 
 
 @dataclass(frozen=True)
@@ -49,9 +61,10 @@ class Manifest:
     @classmethod
     def from_json(cls, state: Mapping[str, Any], where: Path) -> Manifest:
         if state.get("format") != FORMAT:
+            made_by = dict(state.get("versions") or {}).get("nlptk", "unknown")
             raise ArtifactError(
                 f"{where}: format {state.get('format')!r}, this nlptk reads {FORMAT}; use the nlptk that wrote it "
-                f"({dict(state.get('versions', {})).get('nlptk', 'unknown')})"
+                f"({made_by})"
             )
         try:
             labels = state["labels"]
@@ -73,40 +86,103 @@ def resolve(path: str | Path) -> Path:
     for candidate in (folder, folder / "model"):
         if (candidate / MANIFEST).is_file():
             return candidate
-    if not folder.exists():
+    if not folder.exists() and not _whole_leftovers(folder):
         raise ArtifactError(f"{folder}: no such model; give the folder that `nlptk train` wrote (OUTPUT/model)")
+    for candidate in (folder, folder / "model"):
+        for left in [] if candidate.exists() else _whole_leftovers(candidate):
+            raise ArtifactError(
+                f"{candidate}: missing: a run was killed while it replaced the model; the one before is whole: "
+                f"mv {left} {candidate}"
+            )
     raise ArtifactError(
         f"{folder}: no {MANIFEST} in it, so nlptk did not make it; train from it first (nlptk train model={folder} ...)"
     )
 
 
+def check_place(folder: Path) -> None:
+    """Refuse a place where no artifact can be written. Raises: ArtifactError for a file or a folder of other things."""
+    if folder.is_dir():
+        if (folder / MANIFEST).is_file() or not any(folder.iterdir()):
+            return
+        raise ArtifactError(f"{folder}: exists and is not an artifact of nlptk; give another output or remove it")
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise ArtifactError(f"{folder}: cannot be written: {place} is a file; give another output")
+
+
 def save(folder: Path, manifest: Manifest, write_files: Callable[[Path], None]) -> None:
     """Write an artifact atomically: `write_files(staging)` fills a sibling folder, which then takes the place of
-    `folder`. Killed at any moment, the old artifact or none is there, never half of one.
+    `folder`. Killed at any moment, the old artifact or none is there, never half of one; what a killed call left
+    behind is put back or removed by the next.
 
-    Raises: ArtifactError when the disk is full or the folder cannot be written, or holds something else.
+    Raises: ArtifactError when the disk is full or the folder cannot be written, holds something else, or is being
+    written by another process.
     """
     folder = folder.absolute()
-    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise ArtifactError(f"{folder}: exists and is not an artifact of nlptk; give another output or remove it")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    check_place(folder)
+    with _disk_faults(folder), _alone(folder):
+        _recover(folder)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
-    except OSError as error:
-        raise ArtifactError(f"{folder}: cannot be written: {error.strerror}") from error
+        try:
+            write_files(staging)
+            state = {**manifest.to_json(), "files": checksums(staging)}
+            text = json.dumps({**state, "sha256": _own_digest(state)}, indent=2, ensure_ascii=False)
+            (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            flush(staging)
+            staging.chmod(0o755)
+            _replace(staging, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _disk_faults(folder: Path) -> Iterator[None]:
+    """Turn a failed write into an ArtifactError."""
     try:
-        write_files(staging)
-        state = {**manifest.to_json(), "files": checksums(staging)}
-        (staging / MANIFEST).write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        flush(staging)
-        staging.chmod(0o755)
-        _replace(staging, folder)
-    except OSError as error:
+        yield
+    except ArtifactError:
+        raise
+    except Exception as error:  # safetensors and tokenizers raise no OSError but their own, or a plain Exception
+        if not (isinstance(error, OSError) or _RUST_FAULT.search(str(error))):
+            raise
+        reason = getattr(error, "strerror", None) or error
         raise ArtifactError(
-            f"{folder}: cannot be written: {error}; the previous artifact, if any, is intact"
+            f"{folder}: cannot be written: {reason}; the previous artifact, if any, is intact; free some space or "
+            "give another output"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time replaces an artifact; the lock ends with its process, however that ends."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(str(folder.with_name(f".{folder.name}.lock"))).acquire(timeout=0):
+            yield
+    except Timeout:
+        raise ArtifactError(f"{folder}: another process is writing it; wait for it or give another output") from None
+
+
+def _recover(folder: Path) -> None:
+    """Put back what a killed call had moved aside, and remove what it left."""
+    for left in [] if folder.exists() else _whole_leftovers(folder)[:1]:
+        left.rename(folder)
+    for stale in _leftovers(folder):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    """Hidden siblings in which a killed call kept the new or the old artifact."""
+    if not folder.absolute().parent.is_dir():
+        return []
+    ours = (f".{folder.name}.new-", f".{folder.name}.old-")
+    return sorted(path for path in folder.absolute().parent.iterdir() if path.name.startswith(ours))
+
+
+def _whole_leftovers(folder: Path) -> list[Path]:
+    """Old artifacts a killed call had moved aside: they were moved in one piece, manifest included."""
+    moved = [left / folder.name for left in _leftovers(folder) if left.name.startswith(f".{folder.name}.old-")]
+    return [path for path in moved if (path / MANIFEST).is_file()]
 
 
 def _replace(staging: Path, folder: Path) -> None:
@@ -122,6 +198,12 @@ def _replace(staging: Path, folder: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _own_digest(state: Mapping[str, Any]) -> str:
+    """sha256 of what a manifest says, whatever its layout."""
+    said = {key: value for key, value in state.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def flush(folder: Path) -> None:
@@ -157,7 +239,11 @@ def load_manifest(path: str | Path, *, verify: bool = True) -> tuple[Path, Manif
         state = json.loads(where.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{where}: cannot be read ({error}); copy or train the model again") from error
+    if not isinstance(state, dict):
+        raise ArtifactError(f"{where}: not a manifest of nlptk; train or export the model again")
     manifest = Manifest.from_json(state, where)
+    if state.get("sha256") != _own_digest(state):
+        raise ArtifactError(f"{where}: it was changed or damaged after it was written; copy the folder again")
     if verify:
         _verify(folder, manifest)
     return folder, manifest
@@ -166,7 +252,7 @@ def load_manifest(path: str | Path, *, verify: bool = True) -> tuple[Path, Manif
 def _verify(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         relative = PurePosixPath(name)
-        if relative.is_absolute() or ".." in relative.parts or relative.suffix in _UNSAFE_SUFFIXES:
+        if relative.is_absolute() or ".." in relative.parts or "\\" in name or relative.suffix in _UNSAFE_SUFFIXES:
             raise ArtifactError(
                 f"{folder / MANIFEST}: names the file {name!r}, which nlptk never writes; do not trust it"
             )
@@ -178,6 +264,10 @@ def _verify(folder: Path, manifest: Manifest) -> None:
                 f"{path}: its sha256 is not the one in {MANIFEST}: the file was changed or damaged; copy the folder "
                 "again, or train anew after a deliberate change"
             )
-    extra = sorted(p.name for p in folder.iterdir() if p.suffix in _UNSAFE_SUFFIXES)
-    if extra:
-        raise ArtifactError(f"{folder / extra[0]}: a pickled file in an artifact; nlptk never writes one: remove it")
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _UNSAFE_SUFFIXES):
+        raise ArtifactError(f"{path}: a pickled file in an artifact; nlptk never writes one: remove it")
+    for path in sorted(folder.iterdir()):
+        if _READ_BY_TRANSFORMERS.fullmatch(path.name) and path.name not in manifest.files:
+            raise ArtifactError(
+                f"{path}: not listed in {MANIFEST}, and transformers would load it with the model: remove it"
+            )

@@ -21,7 +21,7 @@ _NO_LIMIT = 1_000_000  # tokenizers without a limit report 10**30
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """model: in float32; new: parameters that are not in the checkpoint; reshaped: those whose shape differed."""
+    """model: in float32; new: parameters that the checkpoint has not, or in another shape; reshaped: the latter."""
 
     model: PreTrainedModel
     new: list[str] = field(default_factory=list)
@@ -46,8 +46,11 @@ def _readable(checkpoint: str) -> Iterator[None]:
 
 
 @contextmanager
-def _silent_loading() -> Iterator[None]:
-    """What transformers prints of a new head and its loading bar: `LoadedModel` says it, and the report."""
+def quiet() -> Iterator[None]:
+    """Without what transformers prints of new heads and grown embeddings, and its bars for loading and writing files.
+
+    What matters of it is in `LoadedModel`, and in the report.
+    """
     from transformers.utils import logging
 
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -66,11 +69,19 @@ def _looks_local(checkpoint: str) -> bool:
 
 
 def load_tokenizer(checkpoint: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The fast tokenizer, padding on the right; a missing pad token becomes the end-of-text token, or `[PAD]`."""
+    """The fast tokenizer, padding on the right; a missing pad token becomes the end-of-text token, or `[PAD]`.
+
+    Special tokens that a text spells out are read as text (`split_special_tokens`, which is saved with the tokenizer
+    and so holds in transformers' own pipelines too); tokens that were added as ordinary ones are still found.
+    """
     from transformers import AutoTokenizer
 
     with _readable(checkpoint):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(checkpoint, revision=revision)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            checkpoint,
+            revision=revision,
+            split_special_tokens=True,  # as an argument, because an attribute set later is not saved
+        )
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise UnsupportedError(
             f"model: {checkpoint}: its tokenizer has no fast form (tokenizer.json), which nlptk needs"
@@ -109,19 +120,15 @@ def load_model(
     import transformers
 
     config = config or load_config(checkpoint, revision)
-    for key, value in task.config_overrides().items():
-        setattr(config, key, value)
-    text_config = config.get_text_config()
-    text_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
-    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
-        config.decoder_start_token_id = tokenizer.pad_token_id
+    _fit_config(config, task, tokenizer)
     auto: Any = getattr(transformers, task.auto_class())
     if type(config) not in auto._model_mapping:
         raise UnsupportedError(
             f"model: {checkpoint}: transformers has no {task.auto_class()} for the {config.model_type} architecture, "
             f"so it cannot be trained for {task.name}"
         )
-    with _readable(checkpoint), _silent_loading():
+    _refuse_pickle(checkpoint)
+    with _readable(checkpoint), quiet():
         model, info = auto.from_pretrained(
             checkpoint,
             config=config,
@@ -131,10 +138,31 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
         )
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(len(tokenizer))
-    reshaped = [str(item[0]) if isinstance(item, tuple) else str(item) for item in info["mismatched_keys"]]
-    return LoadedModel(model, new=sorted(info["missing_keys"]), reshaped=sorted(reshaped))
+        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+            model.resize_token_embeddings(len(tokenizer))
+    reshaped = {str(item[0]) if isinstance(item, tuple) else str(item) for item in info["mismatched_keys"]}
+    return LoadedModel(model, new=sorted(reshaped.union(info["missing_keys"])), reshaped=sorted(reshaped))
+
+
+def _fit_config(config: PretrainedConfig, task: Task, tokenizer: PreTrainedTokenizerBase) -> None:
+    """What the task and the tokenizer say of the model, set in its configuration."""
+    for key, value in task.config_overrides().items():
+        setattr(config, key, value)
+    text_config = config.get_text_config()
+    text_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = tokenizer.pad_token_id
+
+
+def _refuse_pickle(checkpoint: str) -> None:
+    """Raises: ArtifactError for a folder whose weights are pickled only: reading a pickle runs the code in it."""
+    folder = Path(checkpoint)
+    pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise ArtifactError(
+            f"model: {folder / pickled[0]}: pickled weights, which nlptk never reads; convert the folder once, if you "
+            f"trust it: AutoModel.from_pretrained({str(folder)!r}, use_safetensors=False).save_pretrained(...)"
+        )
 
 
 def default_max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:

@@ -16,12 +16,11 @@ app = typer.Typer(
     help="From a file of labelled rows to a model one can trust.\n\n"
     "Exit codes: 0 done; 2 something to mend in the recipe, the data, the model or the call (one message says what); "
     "130 interrupted; 1 a defect, with its traceback.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-recipe_app = typer.Typer(help="Look at recipes.", no_args_is_help=True, rich_markup_mode=None)
+recipe_app = typer.Typer(help="Look at recipes.", rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
 
 Words = Annotated[
@@ -31,6 +30,21 @@ Words = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for programs")]
 
 
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit")] = False,
+) -> None:
+    if version:
+        from nlptk import __version__
+
+        typer.echo(f"nlptk {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
 def _say(as_json: bool, state: Any, lines: Sequence[str]) -> None:
     typer.echo(json.dumps(state, indent=2, ensure_ascii=False, default=str) if as_json else "\n".join(lines))
 
@@ -38,6 +52,11 @@ def _say(as_json: bool, state: Any, lines: Sequence[str]) -> None:
 def _split(words: Sequence[str] | None) -> tuple[str | None, list[str]]:
     """The recipe file, if the first word is one, and the overrides."""
     given = list(words or [])
+    if not given:
+        raise RecipeError(
+            "no recipe; give a YAML file, or at least task=classification model=CHECKPOINT data=rows.csv "
+            "(nlptk recipe schema lists every key)"
+        )
     source = given.pop(0) if given and "=" not in given[0] else None
     stray = [word for word in given if "=" not in word]
     if stray:
@@ -162,9 +181,10 @@ def inspect(
 ) -> None:
     """Columns, label counts, lengths, duplicates, leakage, bad rows, what would be truncated."""
     from nlptk import api
+    from nlptk.listing import inspection
 
     found = api.inspect(_data(data, keys), task=task, tokenizer=tokenizer, max_length=max_length, seed=seed)
-    _say(as_json, found, _inspection_lines(found))
+    _say(as_json, found, inspection(found))
 
 
 @app.command(name="tasks")
@@ -172,7 +192,7 @@ def list_tasks(as_json: AsJson = False) -> None:
     """List the tasks, built in and from plugins."""
     from nlptk import registry
 
-    _list(registry.tasks(), as_json)
+    _list("task", registry.tasks(), as_json)
 
 
 @app.command(name="strategies")
@@ -180,21 +200,36 @@ def list_strategies(as_json: AsJson = False) -> None:
     """List the fine-tuning strategies, built in and from plugins."""
     from nlptk import registry
 
-    _list(registry.strategies(), as_json)
+    _list("strategy", registry.strategies(), as_json)
 
 
 @app.command()
 def optimizers(as_json: AsJson = False) -> None:
     """List the optimizers: default learning rates, usual range, when to use them."""
+    from nlptk.listing import aligned
     from nlptk.training.optimizers import optimizer_table
 
     table = optimizer_table()
-    lines = []
-    for row in table:
-        low, high = row["usual_range"]
-        rates = ", ".join(f"{kind} {rate:g}" for kind, rate in row["learning_rates"].items())
-        lines += [f"{row['name']:<10} {row['when']}", f"{'':<10} {rates}; usual range for full {low:g} to {high:g}"]
-    _say(as_json, table, lines)
+    kinds = list(table[0]["learning_rates"])
+    rows = [
+        [
+            row["name"],
+            *(f"{row['learning_rates'][kind]:g}" for kind in kinds),
+            "{:g}-{:g}".format(*row["usual_range"]),
+            f"{row['weight_decay']:g} {row['decay']}",
+            f"{row['state_bytes']:g} B",
+            row["when"],
+        ]
+        for row in table
+    ]
+    lines = aligned(["optimizer", *kinds, "range (full)", "weight decay", "state", "when"], rows)
+    notes = [
+        "",
+        "full ... prompt: default training.learning_rate for strategies of that kind (nlptk strategies); "
+        "range: worth trying with",
+        "strategy=full; state: bytes for each trainable parameter.",
+    ]
+    _say(as_json, table, [*lines, *notes])
 
 
 @recipe_app.command()
@@ -212,7 +247,7 @@ def show(words: Words = None) -> None:
     from nlptk.recipe import to_yaml
 
     source, overrides = _split(words)
-    typer.echo(to_yaml(api.recipe(source, overrides=overrides)), nl=False)
+    typer.echo(to_yaml(api.resolve_recipe(source, overrides=overrides)), nl=False)
 
 
 def _data(source: str, keys: Sequence[str] | None) -> dict[str, Any]:
@@ -222,20 +257,20 @@ def _data(source: str, keys: Sequence[str] | None) -> dict[str, Any]:
     return apply_overrides({"train": source}, [key.removeprefix("data.") for key in keys or []])
 
 
-def _list(entries: Mapping[str, Any], as_json: bool) -> None:
+def _list(kind: str, entries: Mapping[str, Any], as_json: bool) -> None:
     from nlptk.errors import NlptkError
+    from nlptk.listing import aligned
 
-    found = []
+    found: list[dict[str, str | None]] = []
     for name, entry in entries.items():
         try:
-            summary = entry.load().summary
+            loaded = entry.load()
+            summary, fault = loaded.summary, None
+            more = {"rates": loaded.lr_kind} if kind == "strategy" else {}
         except NlptkError as error:
-            summary = f"BROKEN: {error}"
-        found.append({"name": name, "summary": summary, "from": entry.origin})
-    _say(as_json, found, [f"{row['name']:<20} {row['summary']}  ({row['from']})" for row in found])
-
-
-def _inspection_lines(found: Mapping[str, Any]) -> list[str]:
-    import yaml
-
-    return yaml.safe_dump(json.loads(json.dumps(found, default=str)), sort_keys=False, allow_unicode=True).splitlines()
+            more = {}
+            summary, fault = f"BROKEN: {error}", str(error)
+        found.append({"name": name, "summary": summary, "from": entry.origin, "error": fault, **more})
+    headers = [kind, "rates", "from", "what it does"] if kind == "strategy" else [kind, "from", "what it does"]
+    keys = [key for key in ("name", "rates", "from", "summary") if any(key in row for row in found)]
+    _say(as_json, found, aligned(headers, [[row.get(key, "") for key in keys] for row in found]))

@@ -12,9 +12,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nlptk import registry
-from nlptk.errors import RecipeError
+from nlptk.errors import NlptkError, RecipeError
 from nlptk.nearest import did_you_mean
 
+_DEFAULT_NAMES = {"strategy": "full", "optimizer": "adamw"}
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -100,10 +101,11 @@ class Recipe(_Strict):
     model_revision: str | None = Field(None, description="Revision of a Hub checkpoint")
     data: DataSettings
     strategy: dict[str, Any] = Field(
-        default_factory=lambda: {"name": "full"}, description="Strategy name, or {name: ..., and its own settings}"
+        default_factory=lambda: {"name": _DEFAULT_NAMES["strategy"]},
+        description="Strategy name, or {name: ..., and its own settings}",
     )
     optimizer: dict[str, Any] = Field(
-        default_factory=lambda: {"name": "adamw"},
+        default_factory=lambda: {"name": _DEFAULT_NAMES["optimizer"]},
         description="Optimizer name, or {name: ..., and its own settings}; learning rate: see training",
     )
     preprocessing: PreprocessingSettings = PreprocessingSettings()
@@ -160,12 +162,19 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
         raise RecipeError(f"{path}: no such recipe{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    except IsADirectoryError:
+        raise RecipeError(f"{path}: a folder; give the YAML file of the recipe, or key=value words alone") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise RecipeError(f"{path}: expected a mapping of keys to values, found {type(values).__name__}")
+        came = "nothing" if values is None else f"a {type(values).__name__}"
+        raise RecipeError(
+            f"{path}: expected a mapping of keys to values (task: ..., model: ..., data: ...), found {came}"
+        )
     return values
 
 
@@ -204,7 +213,7 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     try:
         recipe = Recipe.model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError("\n".join(_message(where, item, Recipe, "") for item in error.errors())) from None
+        raise RecipeError("; ".join(_message(where, item, Recipe, "") for item in error.errors())) from None
     return recipe.model_copy(
         update={
             "task": _component(recipe.task, "task", where),
@@ -224,9 +233,8 @@ def _component(values: dict[str, Any], kind: Literal["task", "strategy"], where:
     try:
         return {"name": name, **cls.Options.model_validate(options).model_dump(mode="json")}
     except ValidationError as error:
-        raise RecipeError(
-            "\n".join(_message(where, item, cls.Options, f"{kind}.") for item in error.errors())
-        ) from None
+        said = [_message(where, item, cls.Options, f"{kind}.") for item in error.errors()]
+        raise RecipeError("; ".join(said)) from None
 
 
 def _optimizer(values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -241,10 +249,12 @@ def _optimizer(values: dict[str, Any], where: str) -> dict[str, Any]:
 def _split_name(values: dict[str, Any], kind: str, where: str) -> tuple[str, dict[str, Any]]:
     options = dict(values)
     name = options.pop("name", None)
-    if not isinstance(name, str):
+    if name is None:
         for key in options:
             if did_you_mean(key, ["name"]):
                 raise RecipeError(f"{where}: {kind}.{key}: unknown key; did you mean 'name'?")
+        name = _DEFAULT_NAMES.get(kind)
+    if not isinstance(name, str):
         raise RecipeError(f"{where}: {kind}.name: missing; give {kind}: NAME or {kind}: {{name: NAME}}")
     return name, options
 
@@ -283,10 +293,14 @@ def schema() -> dict[str, Any]:
     for kind, entries in (("task", registry.tasks()), ("strategy", registry.strategies())):
         choices: list[dict[str, Any]] = [{"type": "string", "enum": sorted(entries)}]
         for name, entry in entries.items():
-            cls: Any = entry.load()
+            try:
+                cls: Any = entry.load()
+            except NlptkError:  # a broken plugin has no settings; `nlptk tasks` and `nlptk strategies` say why
+                continue
             options = cls.Options.model_json_schema()
             options["properties"] = {"name": {"const": name}, **options.get("properties", {})}
-            options["required"] = ["name", *options.get("required", [])]
+            named = [] if name == _DEFAULT_NAMES.get(kind) else ["name"]
+            options["required"] = [*named, *options.get("required", [])]
             options["title"] = f"{kind} {name}"
             result.setdefault("$defs", {}).update(options.pop("$defs", {}))
             choices.append(options)

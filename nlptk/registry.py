@@ -12,7 +12,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Generic, TypeVar
@@ -24,14 +24,39 @@ from nlptk.task import Task
 
 T = TypeVar("T")
 
+_IMPORT_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What a file with a mistake in it raises when it is imported."""
+
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One registered class, imported on first use. origin: the module or the distribution it comes from."""
+    """One registered class, imported on first use. origin: the module or the distribution it comes from.
+
+    load: raises NlptkError with the cause for a plugin that does not import, or whose name another one has.
+    """
 
     name: str
     origin: str
     load: Callable[[], type[T]]
+
+
+def _broken(name: str, origin: str, message: str, cause: BaseException | None = None) -> Entry[T]:
+    def load() -> type[T]:
+        raise NlptkError(message) from cause
+
+    return Entry(name, origin, load)
 
 
 def _classes(module: ModuleType, base: type[T]) -> Iterable[type[T]]:
@@ -40,43 +65,64 @@ def _classes(module: ModuleType, base: type[T]) -> Iterable[type[T]]:
             yield value
 
 
-def _built_in(package: str, base: type[T]) -> dict[str, Entry[T]]:
-    found: dict[str, Entry[T]] = {}
+def _built_in(package: str, base: type[T]) -> Iterable[Entry[T]]:
     for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        module = importlib.import_module(f"{package}.{info.name}")
+        origin = f"{package}.{info.name}"
+        try:
+            module = importlib.import_module(origin)
+        except _IMPORT_FAULTS as error:
+            cause = f"{type(error).__name__}: {error}"
+            yield _broken(info.name, origin, f"{origin}: cannot be imported: {cause}; mend the file", error)
+            continue
         for cls in _classes(module, base):
             name: str = vars(cls)["name"]
-            if name in found:
-                raise NlptkError(f"{module.__name__}: the name {name!r} is already taken by {found[name].origin}")
-            found[name] = Entry(name, module.__name__, lambda cls=cls: cls)  # type: ignore[misc]  # bound per loop turn
-    return found
+            yield Entry(name, origin, partial(_complete, cls, origin))
 
 
 def _from_entry_point(point: EntryPoint, base: type[T]) -> Entry[T]:
     origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    where = f"plugin {point.name!r} of {origin}"
 
     def load() -> type[T]:
         try:
             cls = point.load()
-        except (ImportError, AttributeError) as error:
-            raise NlptkError(f"plugin {point.name!r} of {origin}: cannot import {point.value}: {error}") from error
+        except _IMPORT_FAULTS as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise NlptkError(f"{where}: cannot import {point.value}: {cause}; mend or uninstall the plugin") from error
         if not (inspect.isclass(cls) and issubclass(cls, base)):
-            raise NlptkError(f"plugin {point.name!r} of {origin}: {point.value} is not a subclass of {base.__name__}")
-        return cls
+            raise NlptkError(f"{where}: {point.value} is not a subclass of {base.__name__}")
+        if getattr(cls, "name", None) != point.name:
+            raise NlptkError(
+                f"{where}: {point.value} has the name {getattr(cls, 'name', None)!r}; give class and entry point one"
+            )
+        return _complete(cls, where)
 
     return Entry(point.name, origin, load)
 
 
+def _complete(cls: type[T], where: str) -> type[T]:
+    """The class, if nothing of the contract is missing."""
+    declared = [name for base in cls.__mro__ for name in getattr(base, "__annotations__", {})]
+    lacking = [name for name in dict.fromkeys(declared) if name in _DECLARED and not hasattr(cls, name)]
+    lacking += sorted(getattr(cls, "__abstractmethods__", ()))
+    if lacking:
+        raise NlptkError(f"{where}: {cls.__name__} lacks {', '.join(lacking)}")
+    return cls
+
+
+_DECLARED = frozenset({"name", "summary", "pipeline_tag", "columns"})
+"""Class attributes without a default in the contracts of tasks and strategies."""
+
+
 def _collect(package: str, group: str, base: type[T]) -> dict[str, Entry[T]]:
-    found = _built_in(package, base)
-    for point in entry_points(group=group):
-        entry = _from_entry_point(point, base)
-        if point.name in found:
-            raise NlptkError(
-                f"plugin {point.name!r} of {entry.origin}: the name is already taken by {found[point.name].origin}; "
-                "uninstall one of the two or rename its entry point"
-            )
-        found[point.name] = entry
+    found: dict[str, Entry[T]] = {}
+    for entry in [*_built_in(package, base), *(_from_entry_point(point, base) for point in entry_points(group=group))]:
+        other = found.get(entry.name)
+        if other is not None:
+            origin = f"{other.origin} and {entry.origin}"
+            cure = "uninstall one of the two, or give it another name"
+            entry = _broken(entry.name, origin, f"{entry.name}: the name is taken twice, by {origin}; {cure}")
+        found[entry.name] = entry
     return dict(sorted(found.items()))
 
 

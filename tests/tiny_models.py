@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    BertConfig,
-    BertModel,
-    DistilBertConfig,
-    DistilBertModel,
-    GPT2Config,
-    GPT2Model,
-    LlamaConfig,
-    LlamaModel,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaModel,
-    T5Config,
-    T5Model,
-)
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from nlptk.checkpoints import quiet
 
 FAMILIES = ("bert", "gpt2", "t5")
 SPREAD = 0.2
@@ -97,7 +86,7 @@ def _word_pieces() -> PreTrainedTokenizerFast:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # its constructor declares no types
         tokenizer_object=backend,
         unk_token="[UNK]",
         pad_token="[PAD]",
@@ -117,7 +106,7 @@ def _byte_pairs() -> PreTrainedTokenizerFast:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
     backend.train_from_iterator(_lines(), trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # its constructor declares no types
         tokenizer_object=backend,
         bos_token="<|endoftext|>",
         eos_token="<|endoftext|>",
@@ -136,7 +125,7 @@ def _unigram() -> PreTrainedTokenizerFast:
     backend.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # its constructor declares no types
         tokenizer_object=backend,
         pad_token="<pad>",
         eos_token="</s>",
@@ -146,56 +135,42 @@ def _unigram() -> PreTrainedTokenizerFast:
     )
 
 
-def write_checkpoint(family: str, folder: Path) -> Path:
-    """A checkpoint without a head: two layers, hidden size 32, seeded."""
-    torch.manual_seed(0)
-    tokenizer = {"gpt2": _byte_pairs, "llama": _byte_pairs, "t5": _unigram}.get(family, _word_pieces)()
-    size = len(tokenizer)
-    bert = {
-        "vocab_size": size,
+def _config(family: str, size: int) -> PreTrainedConfig:
+    bert: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "intermediate_size": 64,
         "max_position_embeddings": 128,
-        "initializer_range": SPREAD,
     }
-    if family == "bert":
-        model = BertModel(BertConfig(**bert))
-    elif family == "roberta":
-        model = RobertaModel(RobertaConfig(**{**bert, "max_position_embeddings": 130, "pad_token_id": 0}))
-    elif family == "distilbert":
-        model = DistilBertModel(
-            DistilBertConfig(
-                vocab_size=size,
-                dim=32,
-                n_layers=2,
-                n_heads=4,
-                hidden_dim=64,
-                max_position_embeddings=128,
-                initializer_range=SPREAD,
-            )
-        )
-    elif family == "gpt2":
-        model = GPT2Model(
-            GPT2Config(
-                vocab_size=size,
-                n_embd=32,
-                n_layer=2,
-                n_head=4,
-                n_positions=128,
-                bos_token_id=0,
-                eos_token_id=0,
-                initializer_range=SPREAD,
-            )
-        )
-    elif family == "llama":
-        model = LlamaModel(LlamaConfig(**bert, num_key_value_heads=2, bos_token_id=0, eos_token_id=0))
-    else:
-        config = T5Config(
-            vocab_size=size, d_model=32, d_kv=8, num_layers=2, num_heads=4, d_ff=64, decoder_start_token_id=0
-        )
-        model = T5Model(config)
-    model.save_pretrained(folder)
+    ends = {"bos_token_id": 0, "eos_token_id": 0}
+    shapes: dict[str, dict[str, Any]] = {
+        "bert": bert,
+        # RoBERTa's positions begin after the padding index
+        "roberta": {**bert, "max_position_embeddings": 129, "pad_token_id": 0},
+        "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 128},
+        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, **ends},
+        "llama": {**bert, "num_key_value_heads": 2, **ends},
+        "t5": {
+            "d_model": 32,
+            "d_kv": 8,
+            "num_layers": 2,
+            "num_heads": 4,
+            "d_ff": 64,
+            "decoder_start_token_id": 0,
+        },
+    }
+    spread = {} if family == "t5" else {"initializer_range": SPREAD}
+    made: PreTrainedConfig = AutoConfig.for_model(family, vocab_size=size, **spread, **shapes[family])
+    return made
+
+
+def write_checkpoint(family: str, folder: Path) -> Path:
+    """A checkpoint without a head: two layers, hidden size 32, seeded."""
+    torch.manual_seed(0)
+    tokenizer = {"gpt2": _byte_pairs, "llama": _byte_pairs, "t5": _unigram}.get(family, _word_pieces)()
+    model: PreTrainedModel = AutoModel.from_config(_config(family, len(tokenizer)))  # type: ignore[no-untyped-call]
+    with quiet():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

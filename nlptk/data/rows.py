@@ -162,7 +162,8 @@ def _values(
 ) -> Values:
     role, required, cells = column.role, column.required, reader.cells
     if column.kind == "text":
-        return TextValues(role, required)
+        # a column may be absent where it is optional, but a row may not lack an input that the other rows have
+        return TextValues(role, required or not column.target)
     if column.kind == "number":
         return NumberValues(role, required, cells)
     if column.kind == "json":

@@ -85,6 +85,8 @@ class Pipeline:
         self, rows: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
     ) -> Prediction | list[Prediction]:
         """Predict one row, or a list of them. Raises: DataError naming the row that cannot be read."""
+        if hasattr(rows, "iterrows"):  # iterating over it would give its column names
+            raise DataError("rows: a table; give one column of it, or its rows: table.to_dict('records')")
         if isinstance(rows, str | Mapping):
             return next(self.stream([rows]))
         return list(self.stream(rows))

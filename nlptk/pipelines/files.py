@@ -18,6 +18,8 @@ from filelock import FileLock, Timeout
 
 from nlptk.artifact import MANIFEST, sha256
 from nlptk.data import fingerprint, read_rows, write_rows
+from nlptk.data.cache import disk_errors
+from nlptk.data.text_files import known_format
 from nlptk.errors import DataError
 from nlptk.pipelines.artifact import Pipeline, pipeline
 from nlptk.recipe import DataSettings
@@ -43,14 +45,25 @@ def predict(
 ) -> PredictionResult:
     """Predict every row of a file. Raises: DataError, ArtifactError."""
     path = Path(target)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_target(path, source)
     partial = path.with_name(f"{path.name}.partial")
     lock = FileLock(str(path.with_name(f".{path.name}.lock")))
-    try:
-        with lock.acquire(timeout=0):
-            return _predict(model, source, path, partial, batch_size=batch_size, settings=settings)
-    except Timeout:
-        raise DataError(f"{path}: another process is writing it; wait for it or give another target") from None
+    with disk_errors(path, elsewhere="give another target; what is predicted so far is kept"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with lock.acquire(timeout=0):
+                return _predict(model, source, path, partial, batch_size=batch_size, settings=settings)
+        except Timeout:
+            raise DataError(f"{path}: another process is writing it; wait for it or give another target") from None
+
+
+def _check_target(path: Path, source: str | Path) -> None:
+    """Refuse what would only be found at the end. Raises: DataError."""
+    known_format(path)
+    if path.is_dir():
+        raise DataError(f"{path}: a folder; give the file to write the predictions to")
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise DataError(f"{path}: the rows themselves; give another target, so that they are not overwritten")
 
 
 def _predict(
@@ -61,9 +74,9 @@ def _predict(
     identity = _identity(loaded, rows)
     done = _resume(partial, identity)
     with partial.open("a", encoding="utf-8") as file:
-        if done == 0:
+        if done is None:
             file.write(json.dumps(identity) + "\n")
-        for count, prediction in enumerate(_predictions(loaded, rows, done), start=1):
+        for count, prediction in enumerate(_predictions(loaded, rows, done or 0), start=1):
             file.write(json.dumps(prediction, ensure_ascii=False) + "\n")
             if count % FLUSH_ROWS == 0:
                 file.flush()
@@ -81,12 +94,14 @@ def _predict(
 
     write_rows(target, finished())
     partial.unlink()
-    return PredictionResult(target, len(rows), done, truncated)
+    return PredictionResult(target, len(rows), done or 0, truncated)
 
 
 def _predictions(loaded: Pipeline, rows: Dataset, done: int) -> Iterator[Mapping[str, Any]]:
     from tqdm.auto import tqdm
 
+    if done == len(rows):
+        return iter(())
     roles = [column.role for column in loaded.task.columns if column.role in rows.column_names]
     remaining = rows.select_columns(roles).select(range(done, len(rows)))
     return iter(tqdm(loaded.stream(remaining), desc="predicting", total=len(rows), initial=done, delay=2, unit="row"))
@@ -97,19 +112,22 @@ def _identity(loaded: Pipeline, rows: Dataset) -> dict[str, str]:
     return {"model": model, "rows": hashlib.sha256(fingerprint(rows).encode()).hexdigest()}
 
 
-def _resume(partial: Path, identity: Mapping[str, str]) -> int:
-    """Predictions already made for the same model and rows; what an interruption cut short is removed."""
+def _resume(partial: Path, identity: Mapping[str, str]) -> int | None:
+    """Predictions already made for the same model and rows, None without any such call; a cut last line is removed."""
     if not partial.is_file():
-        return 0
-    whole = partial.read_bytes()
-    lines = whole[: whole.rfind(b"\n") + 1].splitlines(keepends=True)
-    try:
-        same = bool(lines) and json.loads(lines[0]) == dict(identity)
-    except json.JSONDecodeError:
-        same = False
-    if not same:
-        partial.unlink()
-        return 0
+        return None
+    count, whole = 0, 0
     with partial.open("r+b") as file:
-        file.truncate(sum(len(line) for line in lines))
-    return len(lines) - 1
+        for line in file:
+            if not line.endswith(b"\n") or (count == 0 and not _same(line, identity)):
+                break
+            count, whole = count + 1, whole + len(line)
+        file.truncate(whole)
+    return count - 1 if count else None
+
+
+def _same(line: bytes, identity: Mapping[str, str]) -> bool:
+    try:
+        return bool(json.loads(line) == dict(identity))
+    except ValueError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,10 @@ class PeftStrategy(Strategy):
 
         map_layers(model)  # refuses what has no layers or no head of its own
         head = list(head_modules(model))
-        wrapped: nn.Module = get_peft_model(model, self.peft_config(model, head, tokenizer))
+        with warnings.catch_warnings():
+            # PEFT reads an attribute that transformers has renamed
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            wrapped: nn.Module = get_peft_model(model, self.peft_config(model, head, tokenizer))
         _check_head(wrapped, head)
         return wrapped
 

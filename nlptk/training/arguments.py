@@ -27,7 +27,13 @@ _ELSEWHERE = {
     "hub_token": "must not stand in a file; set the environment variable HF_TOKEN",
     "prediction_loss_only": "is nlptk's own: evaluation always measures",
 }
-_NO_BACKBONE = ("activation_checkpointing", "gradient_checkpointing")
+_RENAMED = {
+    "gradient_checkpointing": "activation_checkpointing",
+    "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
+}
+"""Deprecated names of transformers 5; versions before have only the old ones."""
+_WATCHING = ("reduce_lr_on_plateau", "greedy")
+"""Schedules that look at a metric of the validation rows, with torch's default that lower is better."""
 
 
 def check_training(block: Mapping[str, Any], *, where: str) -> dict[str, Any]:
@@ -59,56 +65,44 @@ def _typed(key: str, value: Any, hint: Any, where: str) -> Any:
         raise RecipeError(f"{where}: training.{key}: expected {wanted}, got {value!r} ({reason})") from None
 
 
-def training_arguments(
-    block: Mapping[str, Any],
-    *,
-    where: str,
-    output: str,
-    seed: int,
-    learning_rate: float,
-    weight_decay: float,
-    primary: str,
-    lower_is_better: frozenset[str],
-    has_validation: bool,
-    packed: bool,
-    scheduled: bool,
-    early_stopping: bool,
-) -> Any:
-    """TrainingArguments from nlptk's defaults and, above them, the recipe's block.
+@dataclasses.dataclass(frozen=True)
+class RunFacts:
+    """What the defaults of a run depend on.
 
     learning_rate, weight_decay: the optimizer's defaults; primary: the metric that model selection uses by default;
     packed: batches have no padding, so rows need not be grouped by length; scheduled: what trains changes on the way.
     """
+
+    output: str
+    seed: int
+    learning_rate: float
+    weight_decay: float
+    primary: str
+    lower_is_better: frozenset[str]
+    has_validation: bool
+    packed: bool
+    scheduled: bool
+    early_stopping: bool = False
+
+
+def training_arguments(block: Mapping[str, Any], facts: RunFacts, *, where: str) -> Any:
+    """TrainingArguments from nlptk's defaults and, above them, the recipe's block.
+
+    Raises: RecipeError for what TrainingArguments, or the data at hand, do not allow.
+    """
     import torch
     from transformers import TrainingArguments
 
-    given = check_training(block, where=where)
-    defaults: dict[str, Any] = {
-        "per_device_train_batch_size": 32,
-        "per_device_eval_batch_size": 64,
-        "num_train_epochs": 3.0,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "warmup_steps": 0.06,
-        "logging_steps": 0.02,
-        "eval_strategy": "epoch" if has_validation else "no",
-        "save_strategy": "epoch",
-        "save_total_limit": 1,
-        "load_best_model_at_end": has_validation,
-        "train_sampling_strategy": "random" if packed else "group_by_length",
-        "bf16": not (given.get("fp16") or given.get("use_cpu")) and _gpu_has_bf16(),
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "ddp_find_unused_parameters": scheduled,
-        "report_to": "none",
-    }
-    if any(given.get(key) for key in _NO_BACKBONE):
-        defaults["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-    merged = {**defaults, **given}
+    given = _present_names(check_training(block, where=where))
+    merged = {**_defaults(given, facts), **given}
+    if not facts.has_validation:
+        _refuse_validation(given, where)
     if merged["load_best_model_at_end"]:
-        metric = merged.setdefault("metric_for_best_model", primary).removeprefix("eval_")
-        merged.setdefault("greater_is_better", metric not in lower_is_better)
+        merged.setdefault("metric_for_best_model", facts.primary)
         _align_saving(merged, given)
-    if early_stopping and not merged["load_best_model_at_end"]:
+    if facts.has_validation:
+        _set_direction(merged, facts)
+    if facts.early_stopping and not merged["load_best_model_at_end"]:
         raise RecipeError(
             f"{where}: early_stopping: needs a validation split, evaluations and checkpoints to restore the best one; "
             "set data.validation, and leave eval_strategy, save_strategy and load_best_model_at_end to their defaults"
@@ -117,12 +111,73 @@ def training_arguments(
         from nlptk.training.cpu_bf16 import prepare_cpu_bf16
 
         prepare_cpu_bf16()
+        # transformers takes bf16 on a CPU only where the CPU was asked for
+        merged.setdefault("use_cpu", not torch.accelerator.is_available())
     try:
         return TrainingArguments(
-            output_dir=output, seed=seed, data_seed=seed, remove_unused_columns=False, label_names=["labels"], **merged
+            output_dir=facts.output,
+            seed=facts.seed,
+            data_seed=facts.seed,
+            remove_unused_columns=False,
+            label_names=["labels"],
+            **merged,
         )
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{where}: training: {' '.join(str(error).split())}") from error
+
+
+def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the names that transformers deprecated, where it has the new ones."""
+    from transformers import TrainingArguments
+
+    known = {f.name for f in dataclasses.fields(TrainingArguments)}
+    return {new if (new := _RENAMED.get(key, key)) in known else key: value for key, value in given.items()}
+
+
+def _defaults(given: Mapping[str, Any], facts: RunFacts) -> dict[str, Any]:
+    import torch
+
+    checkpointing = next((key for key in (*_RENAMED.values(), *_RENAMED) if given.get(key) is True), None)
+    return {
+        "per_device_train_batch_size": 32,
+        "per_device_eval_batch_size": 64,
+        "num_train_epochs": 3.0,
+        "learning_rate": facts.learning_rate,
+        "weight_decay": facts.weight_decay,
+        "warmup_steps": 0.06,
+        "logging_steps": 0.02,
+        "eval_strategy": "epoch" if facts.has_validation else "no",
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "load_best_model_at_end": facts.has_validation,
+        "train_sampling_strategy": "random" if facts.packed else "group_by_length",
+        "bf16": not (given.get("fp16") or given.get("use_cpu")) and _gpu_has_bf16(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "ddp_find_unused_parameters": facts.scheduled,
+        "report_to": "none",
+        **({f"{checkpointing}_kwargs": {"use_reentrant": False}} if checkpointing else {}),
+    }
+
+
+def _refuse_validation(given: Mapping[str, Any], where: str) -> None:
+    """Refuse what only makes sense with validation rows."""
+    for key in ("eval_strategy", "load_best_model_at_end", "metric_for_best_model", "eval_on_start", "do_eval"):
+        if given.get(key) not in (None, False, "no"):
+            raise RecipeError(f"{where}: training.{key}: there are no validation rows; set data.validation")
+
+
+def _set_direction(merged: dict[str, Any], facts: RunFacts) -> None:
+    """Whether the selecting metric is to rise or to fall, for model selection and for the schedules that watch it."""
+    watching = merged.get("lr_scheduler_type") in _WATCHING
+    if watching:
+        merged.setdefault("metric_for_best_model", facts.primary)
+    metric = merged.get("metric_for_best_model")
+    if metric is None:
+        return
+    rises = merged.setdefault("greater_is_better", metric.removeprefix("eval_") not in facts.lower_is_better)
+    kwargs = merged.get("lr_scheduler_kwargs") or {}
+    if watching and isinstance(kwargs, Mapping):
+        merged["lr_scheduler_kwargs"] = {"mode": "max" if rises else "min", **kwargs}
 
 
 def _align_saving(merged: dict[str, Any], given: Mapping[str, Any]) -> None:
@@ -132,7 +187,8 @@ def _align_saving(merged: dict[str, Any], given: Mapping[str, Any]) -> None:
             merged["load_best_model_at_end"] = False
         return
     merged["save_strategy"] = merged["eval_strategy"]
-    if merged.get("eval_steps") is not None:
+    if merged["eval_strategy"] == "steps":
+        merged["eval_steps"] = merged.get("eval_steps") or merged["logging_steps"]
         merged.setdefault("save_steps", merged["eval_steps"])
     if merged["eval_strategy"] == "no":
         merged["load_best_model_at_end"] = False

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nlptk.artifact import checksums, flush
@@ -22,6 +24,20 @@ from nlptk.errors import ArtifactError
 
 SEAL = "checkpoint.json"
 OPTIMIZER, SCHEDULER, RANDOM = "optimizer", "scheduler", "random"
+
+
+@contextmanager
+def checkpoint_errors(staging: Path) -> Iterator[None]:
+    """Turn a failed write into one message, and leave nothing of the checkpoint behind. Raises: ArtifactError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ArtifactError(
+            f"{staging.parent}: a checkpoint could not be written: {reason}; free some space or set output to another "
+            "folder. Earlier checkpoints are whole: training.resume_from_checkpoint=true goes on from the last one"
+        ) from error
 
 
 def save_state(folder: Path, name: str, state: Mapping[str, Any]) -> None:

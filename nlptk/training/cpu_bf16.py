@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 
 from nlptk.errors import UnsupportedError
 
@@ -39,6 +40,7 @@ def prepare_cpu_bf16() -> None:
     )
 
 
+@cache
 def _survives() -> bool:
     try:
         probe = subprocess.run(

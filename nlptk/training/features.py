@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock
 
-from nlptk.data import cache_dir
+from nlptk.data import cache, cache_dir
 from nlptk.task import Features, Ledger, Preprocessing, Task
 
 if TYPE_CHECKING:
@@ -61,7 +62,12 @@ def make_features(
     *,
     rows_fingerprint: str,
 ) -> Features:
-    """Tokenize rows (memory-mapped in, memory-mapped out), or find them tokenized already."""
+    """Tokenize rows (memory-mapped in, memory-mapped out), or find them tokenized already.
+
+    What is damaged in the cache is made anew. Raises: DataError where the cache cannot be written.
+    """
+    from datasets import Dataset
+
     key = features_key(task, rows_fingerprint, tokenizer, preprocessing)
     roles = [column.role for column in task.columns if column.role in rows.column_names]
 
@@ -70,21 +76,38 @@ def make_features(
         features["row"] = [indices[row] for row in features["row"]]
         return features
 
-    folder = cache_dir() / "features"
-    folder.mkdir(parents=True, exist_ok=True)
-    with _bar_if(len(rows) > _QUICK_ROWS):
-        dataset = rows.map(
-            featurize,
-            batched=True,
-            batch_size=_BATCH_ROWS,
-            with_indices=True,
-            remove_columns=rows.column_names,
-            cache_file_name=str(folder / f"{key}.arrow"),
-            new_fingerprint=key[:32],
-            desc="tokenizing",
-        )
+    with one_at_a_time(key):
+        entry = cache.find(key)
+        if entry is None:
+            with cache.draft(key) as draft, _bar_if(len(rows) > _QUICK_ROWS):
+                rows.map(
+                    featurize,
+                    batched=True,
+                    batch_size=_BATCH_ROWS,
+                    with_indices=True,
+                    remove_columns=rows.column_names,
+                    cache_file_name=str(draft.path("features")),
+                    new_fingerprint=key[:32],
+                    desc="tokenizing",
+                )
+                entry = draft.commit(["features"], {})
+    dataset = Dataset.from_file(str(entry.files["features"]))
     ledger = _ledger(dataset, len(rows))
     return Features(dataset.remove_columns([c for c in _LEDGER_COLUMNS if c in dataset.column_names]), ledger)
+
+
+@contextmanager
+def one_at_a_time(key: str) -> Iterator[None]:
+    """Let one process make a cache entry while the others that want it wait, and then find it."""
+    folder = cache_dir() / "locks"
+    with cache.disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(folder / key[:32]))
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

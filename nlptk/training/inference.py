@@ -40,9 +40,8 @@ def run_features(
     model.eval()
     found: list[tuple[list[int], list[np.ndarray]]] = []
     losses: list[tuple[float, int]] = []
-    bar = tqdm(
-        batches[rank::world_size], desc="predicting", delay=2, disable=not show_progress or rank != 0, leave=False
-    )
+    hidden = not show_progress or rank != 0
+    bar = tqdm(batches[rank::world_size], desc="predicting", delay=2, disable=hidden or None, leave=False)
     with torch.inference_mode(), autocast():
         for indices in bar:
             batch = {
@@ -57,9 +56,13 @@ def run_features(
     model.train(training)
     if world_size > 1:
         found, losses = gather_object(found), gather_object(losses)
-    ordered: list[Any] = [None] * len(order)
+    items = sum(count for _, count in losses)
+    return _in_order(found, len(order)), sum(loss for loss, _ in losses) / items if items else None
+
+
+def _in_order(found: Sequence[tuple[list[int], list[np.ndarray]]], count: int) -> list[np.ndarray]:
+    ordered: list[Any] = [None] * count
     for indices, kept in found:
         for index, item in zip(indices, kept, strict=True):
             ordered[index] = item
-    items = sum(count for _, count in losses)
-    return ordered, sum(loss for loss, _ in losses) / items if items else None
+    return ordered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,14 +23,13 @@ class Progress(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
-            hidden = bool(args.disable_tqdm)
             self._bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
                 desc="training",
                 unit="step",
                 delay=DELAY_S,
-                disable=hidden,
+                disable=bool(args.disable_tqdm) or None,  # None: no bar where there is no terminal to redraw it
             )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -51,7 +51,7 @@ class Progress(TrainerCallback):
         figure = logs.get(f"eval_{self._primary}")
         if figure is not None and not args.disable_tqdm:
             loss = f", loss {logs['eval_loss']:.4f}" if "eval_loss" in logs else ""
-            self._bar.write(f"epoch {state.epoch or 0:.2f}: validation {self._primary} {figure:.4f}{loss}")
+            self._bar.write(f"epoch {state.epoch or 0:.2f}: validation {self._primary} {figure:.4f}{loss}", sys.stderr)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -83,11 +83,13 @@ def find_readout(model: PreTrainedModel) -> Readout:
     """Which backbone output the head's logits depend on. Raises: UnsupportedError where it reads several tokens."""
     parameter = next(model.parameters())
     size = (2, 3, model.config.get_text_config().hidden_size)
-    hidden = torch.randn(size, device=parameter.device, dtype=parameter.dtype, requires_grad=True)
-    pooled = torch.randn(size[0], size[2], device=parameter.device, dtype=parameter.dtype, requires_grad=True)
+    generator = torch.Generator().manual_seed(0)  # its own: probing must not move the run's random numbers
+    hidden, pooled = (
+        torch.randn(shape, generator=generator).to(parameter).requires_grad_() for shape in (size, (size[0], size[2]))
+    )
     training = model.training
     model.train(False)
-    with torch.random.fork_rng(), torch.enable_grad(), stored_backbone(model):
+    with torch.enable_grad(), stored_backbone(model):
         ids = placeholder_ids(model, size[0], size[1]).to(parameter.device)
         logits = model(input_ids=ids, features=pooled, hidden=hidden).logits
         by_token, by_pooled = torch.autograd.grad(logits.sum(), (hidden, pooled), allow_unused=True)

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from nlptk import artifact
+from nlptk.checkpoints import quiet
 from nlptk.environment import Watch, versions
 from nlptk.errors import RecipeError
 from nlptk.recipe import Recipe
 from nlptk.task import Figure, Scores
-from nlptk.training.arguments import training_arguments
+from nlptk.training.arguments import RunFacts, training_arguments
 from nlptk.training.head import fold_head_norm
+from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
 from nlptk.training.preparation import Batching, Prepared, load_data, prepare, stored_batching, token_batching
 from nlptk.training.readout import stored_backbone
@@ -52,6 +55,11 @@ def run(recipe: Recipe, *, where: str = "recipe") -> TrainResult:
 
     Raises: NlptkError for whatever the user can mend; nothing of an earlier artifact is lost by it.
     """
+    with sole_run(Path(recipe.output), where=where):
+        return _run(recipe, where)
+
+
+def _run(recipe: Recipe, where: str) -> TrainResult:
     watch = Watch()
     prepared = prepare(recipe, load_data(recipe))
     watch.lap("data and model")
@@ -61,6 +69,7 @@ def run(recipe: Recipe, *, where: str = "recipe") -> TrainResult:
         adapter = Path(scratch) / "adapter"
         with stored_backbone(prepared.model) if once else contextlib.nullcontext():
             trainer = _make_trainer(recipe, prepared, batching, args)
+            trainer.check_metric(where)
             watch.lap("batches")
             trained = trainer.train(resume_from_checkpoint=_checkpoint(args, where))
             watch.lap("training")
@@ -95,12 +104,13 @@ def _checkpoint(args: TrainingArguments, where: str) -> str | None:
     given: Any = args.resume_from_checkpoint
     if given is not True:
         return str(given) if given else None
-    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    output = str(args.output_dir)
+    last: str | None = get_last_checkpoint(output) if Path(output).is_dir() else None  # type: ignore[no-untyped-call]
     if last is None:
         raise RecipeError(
-            f"{where}: training.resume_from_checkpoint: no checkpoint in {args.output_dir}; leave it out to start anew"
+            f"{where}: training.resume_from_checkpoint: no checkpoint in {output}; leave it out to start anew"
         )
-    return str(last)
+    return last
 
 
 def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingArguments, Batching]:
@@ -111,9 +121,7 @@ def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingAr
     if not once:
         data_parallel = torch.cuda.device_count() > 1 and not launched
         batching = token_batching(prepared, wanted=recipe.packing, data_parallel=data_parallel)
-    args = training_arguments(
-        recipe.training,
-        where=where,
+    facts = RunFacts(
         output=recipe.output,
         seed=recipe.seed,
         learning_rate=default_learning_rate(recipe.optimizer["name"], prepared.strategy.lr_kind),
@@ -125,7 +133,9 @@ def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingAr
         scheduled=prepared.strategy.scheduled(),
         early_stopping=recipe.early_stopping is not None,
     )
+    args = training_arguments(recipe.training, facts, where=where)
     if batching is None:
+        args.activation_checkpointing = args.gradient_checkpointing = False  # a head has no layers to run again
         prepared.model.to(args.device)
         batching = stored_batching(prepared, batch_size=args.per_device_eval_batch_size)
     return args, batching
@@ -206,8 +216,12 @@ def _save_artifact(
 
 def write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """The plain transformers folder: config.json, model.safetensors and the tokenizer's files."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    try:
+        with quiet():
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error  # as every other failed write, for who makes the artifact
 
 
 def _write_metrics(output: Path, trainer: NlptkTrainer, metrics: Mapping[str, Any]) -> None:

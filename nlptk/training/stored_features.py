@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from nlptk.data import cache_dir
+from nlptk.data import cache, cache_dir
 from nlptk.errors import UnsupportedError
 from nlptk.task import Features
 from nlptk.training.collate import PaddingCollator
+from nlptk.training.features import one_at_a_time
 from nlptk.training.readout import backbone, find_readout, placeholder_ids, read_features, stored_backbone
 
 TOLERANCE = 1e-4  # float32 rounding between batches of different padding; a wrong readout is off by far more
@@ -75,13 +76,31 @@ def store_features(
     """
     readout = find_readout(model)
     name = hashlib.sha256(f"{key} {weights_fingerprint(backbone(model))} {readout}".encode()).hexdigest()
-    path = cache_dir() / "backbone" / f"{name}.npy"
-    if not path.is_file():
-        _compute(model, features, path, readout=readout, pad_id=pad_id, batch_size=batch_size)
+    folder = cache_dir() / "backbone"
+    with one_at_a_time(name), cache.disk_errors(folder):
+        path = _find(folder, name)
+        if path is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            staging = folder / f".{name}.{os.getpid()}.partial"
+            try:
+                _compute(model, features, staging, readout=readout, pad_id=pad_id, batch_size=batch_size)
+                path = folder / f"{name}-{cache.file_digest(staging)}.npy"
+                os.replace(staging, path)
+            finally:
+                staging.unlink(missing_ok=True)
     vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     dataset = features.dataset
     labels = torch.tensor(dataset["labels"][:]) if "labels" in dataset.column_names else None
     return StoredFeatures(vectors, labels, placeholder_ids(model, 1))
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """The undamaged file of that name, whose digest its own name tells; a damaged one is removed."""
+    for path in folder.glob(f"{name}-*.npy"):
+        if path.stem.rpartition("-")[2] == cache.file_digest(path):
+            return path
+        path.unlink(missing_ok=True)
+    return None
 
 
 def _compute(
@@ -89,7 +108,6 @@ def _compute(
 ) -> None:
     from tqdm.auto import tqdm
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     lengths: Sequence[int] = features.dataset["length"][:]
     order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
@@ -97,16 +115,15 @@ def _compute(
     inputs = features.dataset.select_columns(
         [c for c in features.dataset.column_names if c in ("input_ids", "token_type_ids")]
     )
-    staging = path.with_name(f"{path.name}.{os.getpid()}.partial")
     hidden = model.config.get_text_config().hidden_size
-    vectors = np.lib.format.open_memmap(staging, mode="w+", dtype=np.float32, shape=(len(order), hidden))
+    vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(order), hidden))
     training = model.training
     model.train(False)
     captured: list[Any] = []
     hook = backbone(model).register_forward_hook(lambda module, args, output: captured.append(output))
     try:
         starts = range(0, len(order), batch_size)
-        for start in tqdm(starts, desc="running the backbone once", delay=2, leave=False):
+        for start in tqdm(starts, desc="running the backbone once", delay=2, leave=False, disable=None):
             indices = order[start : start + batch_size]
             batch = {k: v.to(device) for k, v in collate(inputs.__getitems__(indices)).items()}
             with torch.inference_mode():
@@ -117,11 +134,9 @@ def _compute(
                 _check(model, read, logits)
             vectors[indices] = read.float().cpu().numpy()
         vectors.flush()
-        os.replace(staging, path)
     finally:
         hook.remove()
         model.train(training)
-        staging.unlink(missing_ok=True)
 
 
 def _check(model: PreTrainedModel, read: torch.Tensor, logits: torch.Tensor) -> None:

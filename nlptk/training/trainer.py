@@ -5,6 +5,7 @@ Everything else (accelerate, mixed precision, FSDP, DeepSpeed, schedules, accumu
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,9 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback
 from transformers.trainer_utils import rotate_checkpoints, speed_metrics
 
-from nlptk.errors import ArtifactError
+from nlptk.checkpoints import quiet
+from nlptk.errors import ArtifactError, RecipeError
+from nlptk.nearest import did_you_mean
 from nlptk.strategies.contract import Group, Progress, Strategy
 from nlptk.strategies.trainable import apply_trainable
 from nlptk.task import Task
@@ -26,6 +29,7 @@ from nlptk.training.checkpointing import (
     OPTIMIZER,
     RANDOM,
     SCHEDULER,
+    checkpoint_errors,
     load_state,
     random_state,
     restore_random_state,
@@ -70,7 +74,9 @@ class _Schedule(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        steps_per_epoch = state.max_steps / max(state.num_train_epochs, 1e-9)
+        # state.num_train_epochs is rounded up: 1.5 epochs, or max_steps in the middle of one, count as whole ones
+        batches = len(kwargs["train_dataloader"])
+        steps_per_epoch = max(1, math.ceil(batches / args.gradient_accumulation_steps))
         progress = Progress(state.global_step, state.max_steps, steps_per_epoch)
         active = self._strategy.trainable_at(progress, self._groups)
         if active != self._active:
@@ -125,11 +131,13 @@ class NlptkTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         rows: Any = self.train_dataset
-        grouped = self.args.train_sampling_strategy == "group_by_length"
+        # packed rows and stored features have no padding to save, and no lengths
+        has_lengths = "length" in getattr(rows, "column_names", ())
+        grouped = has_lengths and self.args.train_sampling_strategy == "group_by_length"
         return EpochSampler(
             len(rows),
             seed=self.args.data_seed or 0,
-            batch_size=self.args.train_batch_size,
+            batch_size=self._train_batch_size,
             lengths=rows["length"][:] if grouped else None,
         )
 
@@ -143,6 +151,17 @@ class NlptkTrainer(Trainer):
                 options=self._optimization.options,
             )
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of `training.lr_scheduler_type`. Raises: RecipeError for one that its settings do not fit."""
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        except (TypeError, ValueError) as error:
+            name = getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)
+            raise RecipeError(
+                f"training.lr_scheduler_type: {name} cannot be made: {error}; give training.lr_scheduler_kwargs "
+                "(and training.warmup_steps) that it takes"
+            ) from error
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
         """Terms of the loss over the whole accumulated batch, on all ranks together."""
@@ -175,18 +194,21 @@ class NlptkTrainer(Trainer):
         run = Path(self._get_output_dir(trial))
         staging, place = run / f".checkpoint-{step}.partial", run / f"checkpoint-{step}"
         if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(parents=True)
-            self._write_checkpoint(staging, run)
+            with checkpoint_errors(staging), quiet():
+                self._write_checkpoint(staging, run)
         self.accelerator.wait_for_everyone()
-        save_state(staging, f"{RANDOM}-{self.args.process_index}", random_state())
+        with checkpoint_errors(staging):
+            save_state(staging, f"{RANDOM}-{self.args.process_index}", random_state())
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            seal(staging, place)
+            with checkpoint_errors(staging):
+                seal(staging, place)
             self._forget_old_checkpoints(run)
         self.accelerator.wait_for_everyone()
 
     def _write_checkpoint(self, staging: Path, run: Path) -> None:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
         self._save(str(staging))
         (staging / "training_args.bin").unlink(missing_ok=True)  # pickled by transformers; the recipe says it
         for name, part in self._stateful().items():
@@ -237,17 +259,35 @@ class NlptkTrainer(Trainer):
         """The task's figures on the validation rows, decisions (thresholds) tuned on them first."""
         assert self._validation is not None
         started = time.time()
-        pooled, loss = self.run(self._validation)
-        self.task.tune(pooled, self._validation.rows)
-        scores = self.task.score(pooled, self._validation.rows)
-        metrics = {f"{metric_key_prefix}_{name}": figure.value for name, figure in scores.figures.items()}
-        if loss is not None:
-            metrics[f"{metric_key_prefix}_loss"] = loss
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validate().items()}
         speed = speed_metrics(metric_key_prefix, started, num_samples=len(self._validation.rows))  # type: ignore[no-untyped-call]
         metrics.update(speed)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _validate(self) -> dict[str, float]:
+        assert self._validation is not None
+        pooled, loss = self.run(self._validation)
+        self.task.tune(pooled, self._validation.rows)
+        figures = self.task.score(pooled, self._validation.rows).figures
+        found = {name: figure.value for name, figure in figures.items()}
+        return found if loss is None else {**found, "loss": loss}
+
+    def check_metric(self, where: str) -> None:
+        """Refuse a `metric_for_best_model` that no evaluation reports, before the first step, not after an epoch.
+
+        Which figures the task reports is seen by evaluating once, only for a metric other than its primary one.
+        """
+        wanted = (self.args.metric_for_best_model or "").removeprefix("eval_")
+        if self._validation is None or wanted in ("", "loss", self.task.primary()):
+            return
+        known = self._validate()
+        if wanted not in known:
+            raise RecipeError(
+                f"{where}: training.metric_for_best_model: no figure named {wanted!r} on the validation rows"
+                f"{did_you_mean(wanted, known)}; known: {', '.join(sorted(known))}"
+            )
 
     def run(self, rows: EvaluationSet, model: torch.nn.Module | None = None) -> tuple[Sequence[Any], float | None]:
         """Pooled outputs of every row, in order, and the mean loss. model: another than the one in training."""

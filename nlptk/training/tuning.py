@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from nlptk import registry
 from nlptk.data import Splits
 from nlptk.errors import MissingExtraError, RecipeError
 from nlptk.recipe import Recipe, make_recipe, to_yaml
-from nlptk.training.arguments import check_training, training_arguments
+from nlptk.task import Task
+from nlptk.training.arguments import RunFacts, check_training, training_arguments
+from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
-from nlptk.training.preparation import load_data, make_strategy, prepare, token_batching
+from nlptk.training.preparation import load_data, make_strategy, make_task, prepare, token_batching
 from nlptk.training.trainer import NlptkTrainer, Optimization
 
 DEFAULT_SPACE: dict[str, Any] = {
@@ -95,17 +97,33 @@ def tune(recipe: Recipe, *, trials: int, space: Mapping[str, Any] | None, where:
     """
     if importlib.util.find_spec("optuna") is None:
         raise MissingExtraError('nlptk tune: needs Optuna; pip install "nlptk-hf[tune]"')
-    import optuna
 
     chosen = _checked_space({**DEFAULT_SPACE, **(space or {})}, where)
-    data = load_data(recipe)
-    if data.validation is None:
-        raise RecipeError(f"{where}: data.validation: a search compares trials on it; give a file or a fraction")
-    trainer = _TuneTrainer(recipe, data, chosen, _trial_arguments(recipe, where))
-    metric = trainer.task.primary()
+    output = Path(recipe.output)
+    with sole_run(output, where=where):
+        data = replace(load_data(recipe), test=None)
+        if data.validation is None:
+            raise RecipeError(f"{where}: data.validation: a search compares trials on it; give a file or a fraction")
+        args = _trial_arguments(recipe, make_task(recipe, data), where)
+        trainer = _TuneTrainer(recipe, data, chosen, args)
+        trainer.check_metric(where)
+        metric = (args.metric_for_best_model or trainer.task.primary()).removeprefix("eval_")
+        study = _search(recipe, trainer, chosen, trials=trials, metric=metric)
+        best = _best_recipe(recipe, study.best_trial.params)
+        found = [{"settings": t.params, "value": t.value, "state": t.state.name.lower()} for t in study.trials]
+        (output / "trials.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        path = output / "best_recipe.yaml"
+        path.write_text(to_yaml(best), encoding="utf-8")
+    return TuneResult(best, path, metric, float(study.best_value), found)
+
+
+def _search(recipe: Recipe, trainer: _TuneTrainer, space: Mapping[str, Any], *, trials: int, metric: str) -> Any:
+    """Optuna's study after all trials."""
+    import optuna
+
     storage = optuna.storages.InMemoryStorage()
     trainer.hyperparameter_search(
-        hp_space=lambda trial: _suggest(trial, chosen, recipe),
+        hp_space=lambda trial: _suggest(trial, space, recipe),
         compute_objective=lambda metrics: metrics[f"eval_{metric}"],
         n_trials=trials,
         direction="minimize" if metric in trainer.task.lower_is_better else "maximize",
@@ -115,34 +133,25 @@ def tune(recipe: Recipe, *, trials: int, space: Mapping[str, Any] | None, where:
         storage=storage,
         study_name="nlptk",
     )
-    study = optuna.load_study(study_name="nlptk", storage=storage)
-    best = _best_recipe(recipe, study.best_trial.params)
-    found = [{"settings": t.params, "value": t.value, "state": t.state.name.lower()} for t in study.trials]
-    output = Path(recipe.output)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "trials.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    path = output / "best_recipe.yaml"
-    path.write_text(to_yaml(best), encoding="utf-8")
-    return TuneResult(best, path, metric, float(study.best_value), found)
+    return optuna.load_study(study_name="nlptk", storage=storage)
 
 
-def _trial_arguments(recipe: Recipe, where: str) -> TrainingArguments:
+def _trial_arguments(recipe: Recipe, task: Task, where: str) -> TrainingArguments:
     """Evaluation every epoch, so that bad trials can be stopped; no checkpoints: only settings are kept."""
     strategy = make_strategy(recipe.strategy)
-    arguments: TrainingArguments = training_arguments(
-        {**recipe.training, "save_strategy": "no", "load_best_model_at_end": False},
-        where=where,
+    facts = RunFacts(
         output=str(Path(recipe.output) / "trials"),
         seed=recipe.seed,
         learning_rate=default_learning_rate(recipe.optimizer["name"], strategy.lr_kind),
         weight_decay=default_weight_decay(recipe.optimizer["name"]),
-        primary="",
-        lower_is_better=frozenset(),
+        primary=task.primary(),
+        lower_is_better=task.lower_is_better,
         has_validation=True,
         packed=False,
         scheduled=True,
-        early_stopping=False,
     )
+    block = {**recipe.training, "save_strategy": "no", "load_best_model_at_end": False}
+    arguments: TrainingArguments = training_arguments(block, facts, where=where)
     return arguments
 
 

@@ -172,7 +172,7 @@ def test_training_rows_from_several_files_keep_their_labels(columns: Sequence[Co
 def test_labels_of_sst2_are_those_that_pandas_reads(
     columns: Sequence[Column], shared: Callable[[str], Path], split: str
 ) -> None:
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]  # it ships no types
 
     folder = shared("sst2")
     paths = {name: str(folder / f"{name}.csv") for name in ("train", "validation", "test")}

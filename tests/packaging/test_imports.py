@@ -19,7 +19,7 @@ LAYERS = (
     ("strategies", "training", "text"),
     ("pipelines", "compress", "runtime"),
     ("release", "monitor"),
-    ("api", "cli", "", "__main__"),  # "" is nlptk/__init__.py
+    ("listing", "preflight", "api", "cli", "", "__main__"),  # "" is nlptk/__init__.py
 )
 TASK_MAY_IMPORT = {"errors", "task", "metrics", "report", "windows"}
 LIGHT = ("torch", "transformers", "datasets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ LENGTHS = (9, 3, 14, 1, 6)
 
 def _model(family: str, folder: Path) -> PreTrainedModel:
     checkpoint = write_checkpoint(family, folder / family)
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
     model.config.pad_token_id = 0
     model.config.get_text_config().pad_token_id = 0
-    return model.train(False)
+    model.train(False)
+    return model
 
 
 def _rows(labels: bool = True) -> list[dict[str, object]]:
@@ -32,7 +34,7 @@ def _rows(labels: bool = True) -> list[dict[str, object]]:
     return rows
 
 
-def _gradients(model: PreTrainedModel, batch: dict[str, object]) -> dict[str, torch.Tensor]:
+def _gradients(model: PreTrainedModel, batch: Mapping[str, object]) -> dict[str, torch.Tensor]:
     model.zero_grad()
     model(**batch).loss.backward()
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -84,8 +86,9 @@ def test_a_removed_packing_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     assert packed is not None
     packed.remove()
     assert model.config._attn_implementation == before
-    assert not model.bert._forward_hooks
-    assert not model.bert._forward_pre_hooks
+    base = model.get_submodule("bert")
+    assert not base._forward_hooks
+    assert not base._forward_pre_hooks
 
 
 def test_real_minilm_packs(minilm: Path) -> None:

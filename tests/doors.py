@@ -1,0 +1,93 @@
+"""What the tests of the doors share: the command line called in this process or another, tiny rows, a tiny artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nlptk
+from nlptk.__main__ import main
+from tests.tiny_models import write_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT_S = 120
+FAST = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "save_strategy": "no", "disable_tqdm": True}
+
+
+@dataclass(frozen=True)
+class Called:
+    """How a call of the command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def cli(*words: str | Path) -> Called:
+    """`nlptk WORDS` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    code: Any = None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
+    return Called(code, out.getvalue(), err.getvalue())
+
+
+def python(*words: str | Path, cwd: Path, path: Sequence[Path] = (), env: Mapping[str, str] | None = None) -> Called:
+    """A Python process of its own, with folders put before its import path."""
+    before = [str(folder) for folder in path]
+    known = os.environ.get("PYTHONPATH")
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join([*before, *([known] if known else [])]), **(env or {})}
+    with subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=cwd,
+        env=found,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # torchrun's ranks would outlive it
+            raise
+    return Called(process.returncode, out, err)
+
+
+def rows(count: int = 24) -> list[dict[str, Any]]:
+    """Two labels that one word tells apart."""
+    return [
+        {"text": f"order {index} came {'late' if index % 2 else 'quick'}", "label": "bad" if index % 2 else "good"}
+        for index in range(count)
+    ]
+
+
+def write_rows(path: Path, found: Sequence[Mapping[str, Any]] | None = None) -> Path:
+    """Rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in (rows() if found is None else found)))
+    return path
+
+
+def train_tiny(folder: Path, *, family: str = "bert", **keys: Any) -> Path:
+    """The artifact of one epoch on `rows()`, in `folder/run/model`."""
+    job = {
+        "task": "classification",
+        "model": write_checkpoint(family, folder / family),
+        "data": {"train": write_rows(folder / "rows.jsonl"), "validation": "none", "test": "none"},
+        "training": FAST,
+        "bootstrap": 0,
+        "output": folder / "run",
+    }
+    return nlptk.train({**job, **keys}).artifact

@@ -1,0 +1,123 @@
+"""What the commands print, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import nlptk
+from nlptk.cli import app
+from nlptk.listing import WIDTH, aligned
+from nlptk.samples import sample_path
+from tests.doors import ROOT, cli, write_rows
+from tests.tiny_models import write_checkpoint
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert cli("--version").out == f"nlptk {wanted}\n"
+
+
+def test_nothing_at_all_prints_the_help() -> None:
+    called = cli()
+    assert called.code == 0
+    assert "Exit codes: 0 done; 2 something to mend" in called.out
+    assert {command.name or command.callback.__name__ for command in app.registered_commands if command.callback} <= {
+        line.split()[0] for line in called.out.partition("Commands:")[2].splitlines() if line.strip()
+    }
+
+
+@pytest.mark.parametrize("name", nlptk.__all__)
+def test_a_public_name_is_what_it_says_whatever_was_imported_before(name: str) -> None:
+    for module in ("nlptk.recipe", "nlptk.pipelines", "nlptk.api", "nlptk.training.tuning"):
+        import_module(module)
+    assert callable(getattr(nlptk, name))
+
+
+@pytest.mark.parametrize("command", ["tasks", "strategies", "optimizers"])
+def test_a_listing_fits_a_terminal_and_keeps_its_columns(command: str) -> None:
+    called = cli(command)
+    assert called.code == 0, called.err
+    lines = called.out.partition("\n\n")[0].splitlines()
+    assert max(map(len, called.out.splitlines())) <= WIDTH == 120
+    last = lines[0].rindex("  ") + 2
+    assert len(lines) > 1
+    assert all(line[last - 2 : last] == "  " and line[last] != " " for line in lines)
+
+
+@pytest.mark.parametrize("command", ["tasks", "strategies", "optimizers"])
+def test_a_listing_says_to_programs_what_it_says_to_people(command: str) -> None:
+    people, programs = cli(command).out, json.loads(cli(command, "--json").out)
+    assert programs
+    assert all(any(line.startswith(f"{row['name']} ") for line in people.splitlines()) for row in programs)
+
+
+def test_a_table_puts_numbers_to_the_right_and_wraps_its_last_column_below_itself() -> None:
+    table = aligned(["n", "word", "said"], [[5, "a", "x " * 70], [1000, "bb", "y"]])
+    assert table == [
+        "   n  word  said",
+        f"   5  a     {('x ' * 54).strip()}",
+        f"            {('x ' * 16).strip()}",
+        "1000  bb    y",
+    ]
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """Rows with one of everything that can be found: 12 to train, 4 to validate."""
+    rows = [{"text": f"thing number {i}", "label": "ab"[i % 2]} for i in range(9)]
+    rows += [{"text": "Thing number 0!", "label": "b"}, {"text": "thing number 1", "label": "b"}]
+    rows += [{"text": " ", "label": "a"}]
+    held = [{"text": "thing number 2", "label": "a"}, {"text": "new thing", "label": "c"}]
+    held += [{"text": "new " * 30, "label": "b"}, {"text": "other new thing", "label": "a"}]
+    write_rows(tmp_path / "train.jsonl", rows)
+    write_rows(tmp_path / "dev.jsonl", held)
+    return tmp_path
+
+
+def test_the_summary_of_an_inspection_says_all_that_was_found(messy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(messy)
+    write_checkpoint("bert", messy / "bert")
+    words = ["validation=dev.jsonl", "test=none", "--tokenizer", "bert", "--max-length", "16"]
+    called = cli("inspect", "train.jsonl", *words)
+    assert called.code == 0, called.err
+    said = " ".join(called.out.split())
+    for wanted in (
+        "splits train 11, validation 3",
+        "text=text, label=label",
+        "train: 1 rows left out: bad row (row 12: text is only white space)",
+        "train: 2 rows repeat a text of the same split: train.jsonl row 10 = train.jsonl row 1, 'Thing number 0!'",
+        "LEAKAGE: 1 rows of validation have a text that train has too: dev.jsonl row 1 = train.jsonl row 3",
+        "1 texts come with different labels, on 2 rows",
+        "validation: 1 rows have the label 'c', which training lacks",
+        "b 6 1 a 5 2 commonest / rarest 1.2 2",
+        "validation 16 1 33.3 76",  # 90 tokens (see length) and two special ones, of which 16 fit
+    ):
+        assert wanted in said, f"{wanted!r} is not in\n{called.out}"
+    assert max(map(len, called.out.splitlines())) <= WIDTH
+    assert "{" not in called.out
+
+
+def test_clean_rows_are_said_to_be_clean() -> None:
+    called = cli("inspect", sample_path("messages_train.jsonl"), "test=none", "validation=none", "duplicates=drop")
+    assert called.code == 0, called.err
+    assert "train   " in called.out
+    assert "splits   train 900" in called.out
+
+
+def test_an_inspection_for_programs_is_what_the_function_returns(messy: Path) -> None:
+    called = cli("inspect", messy / "train.jsonl", "--json")
+    assert json.loads(called.out) == json.loads(json.dumps(nlptk.inspect(messy / "train.jsonl")))
+
+
+def test_many_labels_are_cut_to_the_commonest(tmp_path: Path) -> None:
+    rows = [{"text": f"text {i}", "label": f"l{i % 50:02}"} for i in range(160)]
+    called = cli("inspect", write_rows(tmp_path / "rows.jsonl", rows), "validation=none", "test=none")
+    found = [line.split() for line in called.out.splitlines()]
+    assert ["l00", "4"] in found
+    assert ["l40", "3"] not in found
+    assert ["(20", "more", "labels)", "60"] in found

@@ -1,0 +1,121 @@
+"""Two processes started by torchrun are one run: one artifact, one report, the numbers of one process."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import nlptk
+from tests.doors import ROOT, Called, python, write_rows
+from tests.tiny_models import write_checkpoint
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ALONE = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+WHOLE_BATCH = {
+    "per_device_train_batch_size": 24,
+    "max_steps": 6,
+    "learning_rate": 0.05,
+    "lr_scheduler_type": "constant",
+    "warmup_steps": 0,
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "use_cpu": True,
+    "disable_tqdm": True,
+}
+JOBS: dict[str, dict[str, Any]] = {
+    "padded": {"packing": False},
+    "packed": {"packing": True},
+    "lora": {"strategy": "lora"},
+    "gradual_unfreezing": {"strategy": "gradual_unfreezing"},
+    "feature_extraction": {"strategy": "feature_extraction"},
+}
+EACH = """
+    import json, sys
+    import nlptk
+
+    for job in json.loads(open(sys.argv[1]).read()):
+        nlptk.train(job)
+"""
+
+
+def _torchrun(*words: str | Path, cwd: Path) -> Called:
+    return python(*TORCHRUN, *words, cwd=cwd, path=[ROOT], env={**ALONE, "NLPTK_CACHE": str(cwd / "cache")})
+
+
+def _job(folder: Path, name: str, batch_size: int) -> dict[str, Any]:
+    """Steps over all rows at once and no dropout, so that order and draws do not matter."""
+    return {
+        "task": "classification",
+        "model": str(folder / "bert"),
+        "data": {"train": str(folder / "rows.jsonl"), "validation": str(folder / "rows.jsonl"), "duplicates": "keep"},
+        "optimizer": "sgd",
+        "dropout": {"hidden": 0.0, "attention": 0.0, "head": 0.0},
+        "training": {**WHOLE_BATCH, "per_device_train_batch_size": batch_size},
+        "bootstrap": 0,
+        "output": str(folder / f"{name}-{batch_size}"),
+        **JOBS[name],
+    }
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every job done by two processes, 12 of the 24 rows a step each, from an empty cache."""
+    folder = tmp_path_factory.mktemp("ranks")
+    write_checkpoint("bert", folder / "bert")
+    write_rows(folder / "rows.jsonl")
+    (folder / "each.py").write_text(textwrap.dedent(EACH))
+    (folder / "jobs.json").write_text(json.dumps([_job(folder, name, 12) for name in JOBS]))
+    called = _torchrun("each.py", "jobs.json", cwd=folder)
+    assert called.code == 0, called.err[-3000:]
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOBS)
+def test_two_processes_make_the_model_of_one_with_the_same_rows_a_step(two_ranks: Path, name: str) -> None:
+    alone = nlptk.train(_job(two_ranks, name, 24))
+    before = load_file(two_ranks / "bert" / "model.safetensors")
+    one = load_file(alone.artifact / "model.safetensors")
+    two = load_file(two_ranks / f"{name}-12" / "model" / "model.safetensors")
+    trained = one["classifier.weight"]
+    assert trained.abs().max() > 0
+    assert sorted(one) == sorted(two)
+    for key, tensor in one.items():
+        torch.testing.assert_close(two[key], tensor, atol=1e-5, rtol=1e-4)
+    if name in ("padded", "packed"):
+        assert not torch.allclose(
+            one["bert.embeddings.word_embeddings.weight"], before["embeddings.word_embeddings.weight"]
+        )
+    results = [json.loads((two_ranks / f"{name}-{n}" / "all_results.json").read_text()) for n in (12, 24)]
+    assert results[0]["eval_loss"] == pytest.approx(results[1]["eval_loss"], abs=1e-5)
+    assert results[0]["train_loss"] == pytest.approx(results[1]["train_loss"], abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOBS)
+def test_two_processes_leave_one_artifact_and_one_report_and_nothing_half_done(two_ranks: Path, name: str) -> None:
+    run = two_ranks / f"{name}-12"
+    nlptk.pipeline(run)("order 1 came late")
+    visible = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))
+    assert visible == ["all_results.json", "model", "report.html", "report.json", "trainer_state.json"]
+    left = [
+        path.name for path in two_ranks.rglob("*") if path.name.endswith((".partial", ".tmp")) or ".new-" in path.name
+    ]
+    assert left == []
+
+
+@pytest.mark.slow
+def test_the_command_under_torchrun_speaks_once(tmp_path: Path) -> None:
+    write_checkpoint("bert", tmp_path / "bert")
+    write_rows(tmp_path / "rows.jsonl")
+    words = ["task=classification", "model=bert", "data=rows.jsonl", "output=run", "training.num_train_epochs=1"]
+    called = _torchrun("-m", "nlptk", "train", *words, "bootstrap=0", "--json", cwd=tmp_path)
+    assert called.code == 0, called.err[-3000:]
+    said = called.out[called.out.index("{") :]
+    assert json.loads(said)["artifact"] == "run/model"

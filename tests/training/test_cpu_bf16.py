@@ -1,0 +1,88 @@
+"""bf16 on a CPU: never by default; asked for, it runs below AMX or is refused, and no process dies of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nlptk.errors import UnsupportedError
+from nlptk.training import cpu_bf16
+from nlptk.training.arguments import RunFacts, training_arguments
+from tests.training.runs import train
+
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which bf16 is for")
+
+
+def _facts(output: Path) -> RunFacts:
+    return RunFacts(
+        output=str(output),
+        seed=0,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        primary="accuracy",
+        lower_is_better=frozenset(),
+        has_validation=False,
+        packed=False,
+        scheduled=False,
+    )
+
+
+@on_cpu
+def test_it_is_off_by_default(tmp_path: Path) -> None:
+    assert training_arguments({}, _facts(tmp_path), where="recipe").bf16 is False
+
+
+@on_cpu
+@pytest.mark.slow
+def test_the_command_line_sets_the_cap_before_torch_and_trains(
+    tiny: dict[str, Path], rows: Path, tmp_path: Path
+) -> None:
+    probe = tmp_path / "sitecustomize.py"
+    probe.write_text(
+        "import atexit, os, sys\n"
+        "class Spy:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == 'torch': open({str(tmp_path / 'cap')!r}, 'a').write(os.environ.get("
+        f"{cpu_bf16.VARIABLE!r}, 'unset') + '\\n')\n"
+        "sys.meta_path.insert(0, Spy())\n"
+    )
+    words = ["task=classification", f"model={tiny['bert']}", f"data.train={rows}", "data.validation=none"]
+    words += ["data.test=none", f"output={tmp_path / 'run'}", "bootstrap=0", "training.bf16=true"]
+    words += ["training.max_steps=2"]
+    environment = {key: value for key, value in os.environ.items() if key != cpu_bf16.VARIABLE}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "nlptk", "train", *words], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "cap").read_text().splitlines()[0] == cpu_bf16.BELOW_AMX
+    recipe = json.loads((tmp_path / "run" / "model" / "nlptk.json").read_text())["recipe"]
+    assert recipe["training"]["bf16"] is True
+
+
+@on_cpu
+def test_where_a_child_dies_of_it_the_run_is_refused_with_the_cure(
+    tiny: dict[str, Path], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(cpu_bf16.VARIABLE, raising=False)
+    monkeypatch.setattr(cpu_bf16, "_PROBE", "import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    cpu_bf16._survives.cache_clear()
+    try:
+        with pytest.raises(UnsupportedError, match=f"{cpu_bf16.VARIABLE}={cpu_bf16.BELOW_AMX}"):
+            train(tiny["bert"], rows, tmp_path / "run", training={"bf16": True})
+    finally:
+        cpu_bf16._survives.cache_clear()
+
+
+def test_a_cap_that_the_user_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cpu_bf16.VARIABLE, "AVX2")
+    cpu_bf16.cap_before_torch()
+    assert os.environ[cpu_bf16.VARIABLE] == "AVX2"
+    monkeypatch.setattr(cpu_bf16, "_survives", lambda: pytest.fail("there is a cap: nothing is to be probed"))
+    cpu_bf16.prepare_cpu_bf16()

@@ -1,0 +1,62 @@
+"""Where each form's head reads, and a head on stored features that gives the whole model's logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nlptk.errors import UnsupportedError
+from nlptk.training.readout import backbone, find_readout, placeholder_ids, read_features, stored_backbone
+from tests.strategies.families import SEQUENCE, TEXTS, build, logits, tokenizer
+
+READS = {"bert": "pooled", "distilbert": "first", "roberta": "first", "gpt2": "last", "llama": "last", "t5": "last"}
+
+
+def _ending_text() -> dict[str, torch.Tensor]:
+    encoded = tokenizer()(TEXTS, padding=True, return_tensors="pt")
+    return {key: encoded[key] for key in ("input_ids", "attention_mask")}
+
+
+def test_every_form_has_an_entry() -> None:
+    assert set(READS) == set(SEQUENCE)
+
+
+@pytest.mark.parametrize("family", SEQUENCE)
+def test_the_readout_of_each_form_is_found(family: str) -> None:
+    assert find_readout(build(family)) == READS[family]
+
+
+@pytest.mark.parametrize("family", SEQUENCE)
+@torch.no_grad()
+def test_the_head_on_what_it_reads_gives_the_models_logits(family: str) -> None:
+    model = build(family)
+    batch = _ending_text()
+    captured = []
+    hook = backbone(model).register_forward_hook(lambda module, args, output: captured.append(output))
+    whole = logits(model, tokenizer())
+    hook.remove()
+    read = read_features(captured[0], find_readout(model), batch["attention_mask"])
+    with stored_backbone(model):
+        head = model(features=read, input_ids=placeholder_ids(model, len(read))).logits
+    torch.testing.assert_close(head, whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", SEQUENCE)
+def test_probing_leaves_model_gradients_and_generator_as_they_were(family: str) -> None:
+    model = build(family).train()
+    base, state = backbone(model), torch.random.get_rng_state()
+    find_readout(model)
+    assert backbone(model) is base
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_head_that_reads_every_token_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"reads tokens \[0, 1, 2\] of 3"):
+        find_readout(build("bert-token"))
+
+
+def test_a_bare_backbone_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="no module named 'bert'"):
+        backbone(backbone(build("bert")))  # type: ignore[arg-type]

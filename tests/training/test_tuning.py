@@ -1,0 +1,131 @@
+"""The search: trials on validation, a recipe that replays, test rows never looked at."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nlptk
+from nlptk.errors import MissingExtraError, RecipeError
+from nlptk.training.preparation import prepare
+from nlptk.training.trainer import NlptkTrainer
+from tests.training.runs import write_rows
+
+SPACE = {
+    "strategy": {"choices": ["full", "lora", "feature_extraction"]},
+    "training.num_train_epochs": {"choices": [1, 2]},
+    "training.per_device_train_batch_size": {"choices": [8]},
+}
+
+
+def _job(tiny: dict[str, Path], folder: Path, **keys: Any) -> dict[str, Any]:
+    data = {name: write_rows(folder / f"{name}.jsonl", count) for name, count in (("train", 22), ("validation", 9))}
+    return {
+        "task": "classification",
+        "model": tiny["bert"],
+        "data": {**data, "test": "none", "duplicates": "keep"},
+        "output": folder / "search",
+        "bootstrap": 0,
+        **keys,
+    }
+
+
+def test_the_best_recipe_is_written_and_replays(tiny: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    result = nlptk.tune(**_job(tiny, tmp_path), trials=3, space=SPACE)
+    assert len(result.trials) == 3
+    done = [trial["value"] for trial in result.trials if trial["state"] == "complete"]
+    assert result.value == max(done)
+    best = next(trial for trial in result.trials if trial["value"] == result.value)
+    assert result.recipe.strategy["name"] == best["settings"]["strategy"]
+    replayed = nlptk.train(result.path, output=tmp_path / "replayed")
+    used = json.loads((replayed.artifact / "nlptk.json").read_text())["recipe"]
+    assert used["training"] == result.recipe.training
+    assert used["training"]["num_train_epochs"] == best["settings"]["training.num_train_epochs"]
+
+
+def test_test_rows_are_neither_tokenized_nor_run(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    job = _job(tiny, tmp_path)
+    job["data"]["test"] = write_rows(tmp_path / "test.jsonl", 13)
+    sizes = set()
+    original = NlptkTrainer.run
+
+    def looking(self: NlptkTrainer, rows: Any, *args: Any) -> Any:
+        sizes.add(len(rows.rows))
+        return original(self, rows, *args)
+
+    prepared = []
+
+    def preparing(recipe: Any, data: Any) -> Any:
+        prepared.append(prepare(recipe, data))
+        return prepared[-1]
+
+    monkeypatch.setattr(NlptkTrainer, "run", looking)
+    monkeypatch.setattr("nlptk.training.tuning.prepare", preparing)
+    nlptk.tune(**job, trials=2, space=SPACE)
+    assert sizes == {9}
+    assert {split for found in prepared for split in found.splits} == {"train", "validation"}
+
+
+def test_a_trial_starts_from_the_checkpoint_not_from_the_trial_before(tiny: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    still = {
+        "training.num_train_epochs": {"choices": [1]},
+        "training.per_device_train_batch_size": {"choices": [8]},
+        "training.learning_rate": {"choices": [0.01]},
+    }
+    job = _job(tiny, tmp_path, training={"metric_for_best_model": "log_loss"})
+    result = nlptk.tune(**job, trials=2, space=still)
+    one, two = (trial["value"] for trial in result.trials)
+    assert one == two
+    assert result.metric == "log_loss"
+
+
+def test_a_metric_that_falls_is_minimized(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    values = iter([0.0, 0.5, 0.2, 0.9])  # the first is of the evaluation that looks for the figure
+    monkeypatch.setattr(NlptkTrainer, "_validate", lambda self: {"accuracy": 1.0, "brier": next(values), "loss": 1.0})
+    space = {"training.num_train_epochs": {"choices": [1]}, "training.per_device_train_batch_size": {"choices": [8]}}
+    result = nlptk.tune(**_job(tiny, tmp_path, training={"metric_for_best_model": "brier"}), trials=3, space=space)
+    assert result.value == 0.2
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"training.learning_rat": [0.1, 0.2]}, "did you mean 'learning_rate'"),
+        ({"training.learning_rate": [0.2, 0.1]}, r"expected \[low, high\]"),
+        ({"strategy": {"choices": ["lorra"]}}, "did you mean 'lora'"),
+        ({"head.norm": {"choices": ["batch"]}}, "only `strategy` and keys of `training`"),
+    ],
+)
+def test_a_wrong_space_is_refused(tiny: dict[str, Path], tmp_path: Path, space: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        nlptk.tune(**_job(tiny, tmp_path), trials=1, space=space)
+
+
+def test_without_optuna_the_extra_is_named(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "optuna" else find(name, *rest)
+    )
+    with pytest.raises(MissingExtraError, match=r"nlptk-hf\[tune\]"):
+        nlptk.tune(**_job(tiny, tmp_path), trials=1)
+
+
+def test_without_validation_rows_it_is_refused(tiny: dict[str, Path], tmp_path: Path) -> None:
+    job = _job(tiny, tmp_path)
+    job["data"]["validation"] = "none"
+    with pytest.raises(RecipeError, match=r"data\.validation: a search compares trials on it"):
+        nlptk.tune(**job, trials=1)
