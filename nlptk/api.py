@@ -87,7 +87,9 @@ def evaluate(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> EvaluationResult:
-    """Measure an artifact on labelled rows, with intervals; output: folder for report.json and report.html.
+    """Measure an artifact on labelled rows, with intervals, and report it.
+
+    output: folder for report.json and report.html; default: `evaluations/NAME` beside the model's folder.
 
     Raises: NlptkError.
     """

@@ -93,8 +93,10 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
     lines = []
     for split, figures in result.figures.items():
         lines += [f"{split} (value and 95 % interval)", *_figure_lines(figures)]
+    trained = result.parameters
+    share = f"{trained['trainable']:,} of {trained['total']:,} parameters trained ({trained['percent']:.2f} %)"
     if api.is_main_process():
-        _say(as_json, state, [*lines, f"model   {result.artifact}", f"report  {result.report}"])
+        _say(as_json, state, [*lines, share, f"model   {result.artifact}", f"report  {result.report}"])
 
 
 @app.command()
@@ -125,7 +127,9 @@ def evaluate(
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="[DATA.KEY=VALUE]...", help="Such as columns.text=review")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the report; default: evaluations/ beside the model")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals")] = 1000,
     as_json: AsJson = False,
@@ -135,9 +139,9 @@ def evaluate(
 
     result = api.evaluate(model, _data(data, keys), output=output, batch_size=batch_size, bootstrap=bootstrap)
     figures = {name: figure.to_json() for name, figure in result.figures.items()}
-    state = {"rows": result.rows, "figures": figures, "report": str(result.report) if result.report else None}
-    where = [f"report  {result.report}"] if result.report else []
-    _say(as_json, state, [f"{result.rows} rows (value and 95 % interval)", *_figure_lines(result.figures), *where])
+    state = {"rows": result.rows, "figures": figures, "report": str(result.report)}
+    lines = [f"{result.rows} rows (value and 95 % interval)", *_figure_lines(result.figures)]
+    _say(as_json, state, [*lines, f"report  {result.report}"])
 
 
 @app.command()

@@ -23,11 +23,11 @@ from nlptk.training.reporting import context, headline, ledger_section, length_s
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """figures: metric -> value with its interval; report: report.html, where an output folder was given."""
+    """figures: metric -> value with its interval; report: report.html, beside report.json and all_results.json."""
 
     figures: dict[str, Figure]
     rows: int
-    report: Path | None
+    report: Path
 
 
 def evaluate(
@@ -39,7 +39,10 @@ def evaluate(
     bootstrap: int,
     seed: int,
 ) -> EvaluationResult:
-    """Figures of an artifact on the rows of `settings.train`, with its own decisions (nothing is tuned here)."""
+    """Figures of an artifact on the rows of `settings.train`, with its own decisions (nothing is tuned here).
+
+    output: folder of the report; default: `evaluations/NAME` beside the model's folder, NAME being the rows' file's.
+    """
     watch = Watch()
     loaded = pipeline(model, batch_size=batch_size)
     task = loaded.task
@@ -59,17 +62,21 @@ def evaluate(
     if loss is not None:
         scores.figures["loss"] = Figure(loss)
     watch.lap("measuring")
-    report = None
-    if output is not None:
-        parts = [
-            sections.facts(
-                "Rows", {"source": str(settings.train), "rows": len(rows), "fingerprint": found}, group="Data"
-            ),
-            ledger_section({"rows": features.ledger}),
-            length_section({"rows": features}, loaded.manifest.preprocessing.max_length),
-        ]
-        report = _report(Path(output), loaded, scores, parts, seed=seed, watch=watch)
+    facts = {"source": str(settings.train), "rows": len(rows), "fingerprint": found}
+    parts = [
+        sections.facts("Rows", facts, group="Data"),
+        ledger_section({"rows": features.ledger}),
+        length_section({"rows": features}, loaded.manifest.preprocessing.max_length),
+    ]
+    folder = Path(output) if output is not None else _default_output(loaded.folder, settings.train)
+    report = _report(folder, loaded, scores, parts, seed=seed, watch=watch)
     return EvaluationResult(scores.figures, len(rows), report)
+
+
+def _default_output(model: Path, source: str | list[str]) -> Path:
+    """A folder of its own beside the model, named after the rows."""
+    name = Path(source if isinstance(source, str) else source[0]).name.partition(".")[0] or "rows"
+    return model.parent / "evaluations" / name
 
 
 def _report(

@@ -134,12 +134,18 @@ class NlptkTrainer(Trainer):
         # packed rows and stored features have no padding to save, and no lengths
         has_lengths = "length" in getattr(rows, "column_names", ())
         grouped = has_lengths and self.args.train_sampling_strategy == "group_by_length"
-        return EpochSampler(
+        self._sampler = EpochSampler(
             len(rows),
             seed=self.args.data_seed or 0,
             batch_size=self._train_batch_size,
             lengths=rows["length"][:] if grouped else None,
         )
+        return self._sampler
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        # accelerate's batch samplers for several processes do not hand the epoch on
+        self._sampler.set_epoch(kwargs["epoch"])
+        super()._run_epoch(**kwargs)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:

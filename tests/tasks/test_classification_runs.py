@@ -23,13 +23,13 @@ def _write(path: Path, rows: list[tuple[str, str]]) -> Path:
     return path
 
 
-def _train(model: Path, rows: Path, output: Path, **keys: Any) -> Any:
-    training = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "learning_rate": 0.01}
+def _train(model: Path, rows: Path, output: Path, *, epochs: int = 2, **keys: Any) -> Any:
+    training: dict[str, Any] = {"per_device_train_batch_size": 4, "learning_rate": 0.01}
     training |= {"disable_tqdm": True, "save_strategy": "no"}
     data = {"train": rows, "validation": "none", "test": "none", "duplicates": "keep"}
     return nlptk.train(
         **{"task": "classification", "model": model, "data": data, "output": output, "bootstrap": 0, **keys},
-        training={**training, **keys.pop("training", {})},
+        training={**training, "num_train_epochs": epochs},
     )
 
 
@@ -66,18 +66,16 @@ def test_reading_special_tokens_as_text_is_saved_with_the_tokenizer(tmp_path: Pa
 
 
 def test_balanced_weights_find_the_rare_label(tmp_path: Path) -> None:
-    """One row in ten is rare, and nothing in the texts tells which: the prior alone decides, unless it is weighted."""
-    rows = [(f"late refund {n}", "rare" if n % 10 == 0 else "usual") for n in range(60)]
+    """Six of twenty rows of one text are rare: by count they are usual, by balanced weights (5 and 0.56) rare."""
+    rows = [("screen freezes" if n < 20 else "late refund", "rare" if n < 6 else "usual") for n in range(60)]
     path = _write(tmp_path / "rows.jsonl", rows)
     model = write_checkpoint("bert", tmp_path / "bert")
-    chosen = {}
+    found = {}
     for weights in (None, "balanced"):
         task = {"name": "classification", "class_weights": weights}
-        result = _train(model, path, tmp_path / str(weights), task=task, strategy="feature_extraction")
-        predictions = nlptk.pipeline(result.artifact)([text for text, _ in rows])
-        chosen[weights] = sum(prediction["label"] == "rare" for prediction in predictions)
-    assert chosen[None] == 0
-    assert chosen["balanced"] > 0
+        result = _train(model, path, tmp_path / str(weights), task=task, epochs=4)
+        found[weights] = [row["label"] for row in nlptk.pipeline(result.artifact)(["screen freezes", "late refund"])]
+    assert found == {None: ["usual", "usual"], "balanced": ["rare", "usual"]}
 
 
 def test_the_report_names_a_head_made_anew_for_other_labels(tmp_path: Path) -> None:
