@@ -142,10 +142,10 @@ class NlptkTrainer(Trainer):
         )
         return self._sampler
 
-    def _run_epoch(self, **kwargs: Any) -> None:
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # accelerate's batch samplers for several processes do not hand the epoch on
         self._sampler.set_epoch(kwargs["epoch"])
-        super()._run_epoch(**kwargs)
+        super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
