@@ -14,54 +14,12 @@ import argparse
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from training import MAX_LENGTH, default_model, read
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from training import MAX_LENGTH, default_model, plain_trainer, read
 
 from nlptk.recipe import make_recipe
 from nlptk.report import load_report
 from nlptk.training.run import run
-
-
-def frozen_trainer(args: argparse.Namespace, folder: str) -> tuple[float, float]:
-    """A plain Trainer whose backbone does not train -> (seconds, test accuracy)."""
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
-    train, test = read(args.data, "train", args.rows), read(args.data, "test", args.rows)
-
-    def tokenize(rows: dict[str, Any]) -> dict[str, Any]:
-        return dict(tokenizer(rows["text"], max_length=MAX_LENGTH, truncation=True))
-
-    set_seed(args.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=len(set(train["labels"])))
-    model.base_model.requires_grad_(False)
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=folder,
-            num_train_epochs=args.epochs,
-            per_device_train_batch_size=args.batch_size,
-            per_device_eval_batch_size=64,
-            learning_rate=args.learning_rate,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=args.seed,
-        ),
-        train_dataset=train.map(tokenize, batched=True, remove_columns=["text"]),
-        data_collator=DataCollatorWithPadding(tokenizer),
-    )
-    seconds = trainer.train().metrics["train_runtime"]
-    found = trainer.predict(test.map(tokenize, batched=True, remove_columns=["text"]))
-    return seconds, float((np.argmax(found.predictions, axis=1) == found.label_ids).mean())
 
 
 def with_nlptk(args: argparse.Namespace, folder: str) -> tuple[float, float]:
@@ -114,7 +72,10 @@ def main() -> None:
         os.environ["NLPTK_CACHE"] = str(Path(folder) / "cache")
         cold = with_nlptk(args, str(Path(folder) / "cold"))
         warm = with_nlptk(args, str(Path(folder) / "warm"))
-        plain = frozen_trainer(args, str(Path(folder) / "plain"))
+        train, test = read(args.data, "train", args.rows), read(args.data, "test", args.rows)
+        plain = plain_trainer(
+            args, train, test, padding="dynamic", seed=args.seed, folder=str(Path(folder) / "plain"), frozen=True
+        )
     print(f"Trainer, frozen backbone  {plain[0]:8.2f} s   test accuracy {plain[1]:.4f}")
     for name, (seconds, accuracy) in (("cold", cold), ("warm", warm)):
         ratio = plain[0] / seconds

@@ -19,19 +19,15 @@ from training import default_model
 
 from nlptk import registry
 
-SLOWER = {"prompt_tuning": 3}
-"""Factor on the epochs of strategies that are known to need many more steps."""
-
 
 def train(args: argparse.Namespace, strategy: str, folder: str) -> list[str]:
     """Cells of one strategy's row."""
-    epochs = args.epochs * SLOWER.get(strategy, 1)
     command = [
         *(sys.executable, "-m", "nlptk", "train", "--json"),
         *("task=classification", f"model={args.model}", f"strategy={strategy}"),
         *(f"data.{split}={next(args.data.glob(f'{split}.*'))}" for split in ("train", "validation", "test")),
         *("data.duplicates=drop", f"data.max_rows={args.rows}", f"seed={args.seed}", f"output={folder}"),
-        *(f"training.num_train_epochs={epochs}", "training.disable_tqdm=true", "training.save_strategy=no"),
+        *(f"training.num_train_epochs={args.epochs}", "training.disable_tqdm=true", "training.save_strategy=no"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -41,7 +37,7 @@ def train(args: argparse.Namespace, strategy: str, folder: str) -> list[str]:
     report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
     trainable = found["parameters"]["trainable"]
     return [
-        f"{strategy}{f' ({epochs:g} epochs)' if strategy in SLOWER else ''}",
+        strategy,
         f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]",
         f"{trainable:,} ({found['parameters']['percent']:.2f} %)",
         f"{found['metrics']['train_runtime']:.0f} s",

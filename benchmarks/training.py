@@ -58,9 +58,16 @@ def read(folder: Path, split: str, rows: int | None) -> Dataset:
 
 
 def plain_trainer(
-    args: argparse.Namespace, train: Dataset, test: Dataset, *, padding: str, seed: int, folder: str
+    args: argparse.Namespace,
+    train: Dataset,
+    test: Dataset,
+    *,
+    padding: str,
+    seed: int,
+    folder: str,
+    frozen: bool = False,
 ) -> tuple[float, float]:
-    """A plain Trainer script -> (training seconds, test accuracy)."""
+    """A plain Trainer script, its backbone frozen or not -> (training seconds, test accuracy)."""
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     pad: bool | str = "max_length" if padding == "max_length" else False
 
@@ -70,6 +77,7 @@ def plain_trainer(
     set_seed(seed)
     labels = len(set(train["labels"]))
     model = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=labels)
+    model.base_model.requires_grad_(not frozen)
     trainer = Trainer(
         model=model,
         args=TrainingArguments(

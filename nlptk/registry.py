@@ -135,7 +135,7 @@ def tasks() -> dict[str, Entry[Task]]:
 @cache
 def strategies() -> dict[str, Entry[Strategy]]:
     """All fine-tuning strategies by name: the files of nlptk/strategies/ and the entry points `nlptk.strategies`."""
-    return _collect("nlptk.strategies", "nlptk.strategies", Strategy)
+    return _collect("nlptk.strategies", "nlptk.strategies", Strategy)  # type: ignore[type-abstract]  # a base to test against
 
 
 def _get(kind: str, name: str, entries: dict[str, Entry[T]]) -> type[T]:

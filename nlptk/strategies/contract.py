@@ -6,6 +6,7 @@ exist from step 0 and what is trainable is a function of the global step alone, 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Group:
         return sum(parameter.numel() for _, parameter in self.parameters)
 
 
-class Strategy:
+class Strategy(ABC):
     """Base of every strategy; a subclass in strategies/, or in a plugin, is the whole of a new one.
 
     The order of calls: `prepare_tokenizer` (before rows are tokenized), `prepare` once, `groups` once, then
@@ -83,9 +84,9 @@ class Strategy:
         """
         return model
 
+    @abstractmethod
     def groups(self, model: torch.nn.Module) -> list[Group]:
         """Every parameter that will ever train, each in exactly one group, from the top (head) downwards."""
-        raise NotImplementedError
 
     def trainable_at(self, progress: Progress, groups: Iterable[Group]) -> frozenset[str]:
         """Names of the groups that train at this point of the run. Default: all, always."""
@@ -99,6 +100,6 @@ class Strategy:
         """Write the adapter in PEFT's own format, head included; False where the strategy has none."""
         return False
 
+    @abstractmethod
     def merge(self, model: torch.nn.Module) -> PreTrainedModel:
         """The plain transformers model with the same logits, all of its parameters trainable again."""
-        raise NotImplementedError

@@ -30,7 +30,7 @@ class Lora(PeftStrategy):
     """Low-rank adapters on the attention projections, and the head."""
 
     name = "lora"
-    summary = "small low-rank matrices beside frozen weights, and the head; near full quality at a third of the memory"
+    summary = "small low-rank matrices beside frozen weights, and the head; optimizer state for these alone"
     Options = LoraOptions
     options: LoraOptions
     use_dora: ClassVar[bool] = False

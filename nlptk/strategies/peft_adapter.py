@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,9 +81,9 @@ class PeftStrategy(Strategy):
 
     lr_kind = "adapter"
 
+    @abstractmethod
     def peft_config(self, model: PreTrainedModel, head: list[str], tokenizer: PreTrainedTokenizerBase) -> PeftConfig:
         """PEFT's own configuration of the adapter. head: names for `modules_to_save`."""
-        raise NotImplementedError
 
     def prepare(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
         from peft import get_peft_model
