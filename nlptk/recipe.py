@@ -142,9 +142,16 @@ _NAMED = ("task", "strategy", "optimizer")
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """YAML 1.1 reads 5e-5 as a string; people who write learning rates do not."""
+    """YAML 1.1 reads 5e-5 as a string, and `save_strategy: no` as false; people who write recipes do not."""
 
 
+_YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _YamlLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )

@@ -201,3 +201,16 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 def test_the_yaml_of_a_recipe_says_every_key() -> None:
     recipe = make_recipe(JOB)
     assert set(yaml.safe_load(to_yaml(recipe))) == set(type(recipe).model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("no", "no"), ("off", "off"), ("yes", "yes"), ("true", True), ("False", False)]
+)
+def test_only_true_and_false_are_booleans(text: str, value: object) -> None:
+    assert parse_value(text) == value
+
+
+def test_a_strategy_named_no_is_a_name() -> None:
+    given = apply_overrides({"task": "classification", "model": "m", "data": "d.csv"}, ["training.save_strategy=no"])
+    assert make_recipe(given).training == {"save_strategy": "no"}
+    assert yaml.safe_load(to_yaml(make_recipe(given)))["training"] == {"save_strategy": "no"}
