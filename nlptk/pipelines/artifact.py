@@ -57,7 +57,10 @@ def pipeline(
 
 
 class Pipeline:
-    """Rows in, predictions out, in order. A row is a text, or a mapping of the task's roles (`text`, `text_pair`)."""
+    """Rows in, predictions out, in order.
+
+    A row is a text, or a mapping of the task's roles (`text`, `text_pair`), or a tuple of them in their order.
+    """
 
     def __init__(
         self,
@@ -103,6 +106,8 @@ class Pipeline:
         """Roles of one row, checked."""
         inputs = [column for column in self.task.columns if not column.target]
         given = {inputs[0].role: row} if isinstance(row, str) else row
+        if isinstance(row, tuple) and len(row) == len(inputs):
+            given = dict(zip((column.role for column in inputs), row, strict=True))
         found: dict[str, Any] = {}
         if not isinstance(given, Mapping):
             raise DataError(f"row {index}: expected a text or a mapping of {_roles(inputs)}, got {type(row).__name__}")
@@ -117,6 +122,9 @@ class Pipeline:
                 came = "empty" if isinstance(value, str) else f"{type(value).__name__}, not text"
                 raise DataError(f"row {index}: {name} is {came}; every row needs a text")
             found[column.role] = value
+        trained = self.manifest.data["roles"]
+        if sorted(found) != sorted(trained):
+            raise DataError(f"row {index}: has {', '.join(found)}; this model was trained on {', '.join(trained)}")
         return found
 
     def _predict(self, rows: list[dict[str, Any]]) -> list[Prediction]:
@@ -125,12 +133,6 @@ class Pipeline:
         from nlptk.training.collate import PaddingCollator
         from nlptk.training.inference import run_features
 
-        roles = set(rows[0])
-        odd = next((index for index, row in enumerate(rows) if set(row) != roles), None)
-        if odd is not None:
-            raise DataError(
-                f"row {odd}: has {sorted(rows[odd])}, the rows before it {sorted(roles)}; give all the same"
-            )
         columns = {role: [row[role] for row in rows] for role in rows[0]}
         found = self.task.featurize(columns, self.tokenizer, self.manifest.preprocessing)
         features = Features(Dataset.from_dict({k: found[k] for k in ("row", "length", "lost")}), Ledger(rows=len(rows)))

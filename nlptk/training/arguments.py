@@ -185,6 +185,10 @@ def _align_saving(merged: dict[str, Any], given: Mapping[str, Any]) -> None:
     if "save_strategy" in given:
         if given["save_strategy"] == "no" and "load_best_model_at_end" not in given:
             merged["load_best_model_at_end"] = False
+        elif given["save_strategy"] in ("steps", "epoch") and "eval_strategy" not in given:
+            merged["eval_strategy"] = given["save_strategy"]
+            if merged["eval_strategy"] == "steps" and "save_steps" in given:
+                merged.setdefault("eval_steps", given["save_steps"])
         return
     merged["save_strategy"] = merged["eval_strategy"]
     if merged["eval_strategy"] == "steps":

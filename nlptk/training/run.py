@@ -100,15 +100,15 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
 
 
 def _checkpoint(args: TrainingArguments, where: str) -> str | None:
-    """The checkpoint to resume from; `true` is the last one of the output folder."""
+    """The checkpoint to resume from; `true` is the last one of the output folder, `auto` the same if there is one."""
     given: Any = args.resume_from_checkpoint
-    if given is not True:
+    if given is not True and given != "auto":
         return str(given) if given else None
     output = str(args.output_dir)
     last: str | None = get_last_checkpoint(output) if Path(output).is_dir() else None  # type: ignore[no-untyped-call]
-    if last is None:
+    if last is None and given is True:
         raise RecipeError(
-            f"{where}: training.resume_from_checkpoint: no checkpoint in {output}; leave it out to start anew"
+            f"{where}: training.resume_from_checkpoint: no checkpoint in {output}; set it to auto, or leave it out"
         )
     return last
 
@@ -191,6 +191,7 @@ def _flat(scores: Mapping[str, Scores]) -> dict[str, float]:
 def _save_artifact(
     recipe: Recipe, prepared: Prepared, model: PreTrainedModel, scores: Mapping[str, Scores], adapter: Path
 ) -> None:
+    columns = prepared.splits["train"].rows.column_names
     manifest = artifact.Manifest(
         task={"name": recipe.task["name"], "options": prepared.task.options.model_dump(mode="json")},
         preprocessing=prepared.preprocessing,
@@ -198,6 +199,7 @@ def _save_artifact(
         decision=prepared.task.decision,
         recipe=recipe.model_dump(mode="json"),
         data={
+            "roles": [column.role for column in prepared.task.columns if not column.target and column.role in columns],
             "fingerprint": prepared.data.report.fingerprint,
             "fingerprints": prepared.data.report.fingerprints,
             "rows": prepared.data.report.rows,

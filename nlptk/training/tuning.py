@@ -54,6 +54,7 @@ class _TuneTrainer(NlptkTrainer):
 
     def __init__(self, recipe: Recipe, data: Splits, space: Mapping[str, Any], args: TrainingArguments):
         self._recipe, self._data, self._space = recipe, data, space
+        self._best: float | None = None
         built = self._build(recipe)
         super().__init__(
             None,
@@ -78,9 +79,16 @@ class _TuneTrainer(NlptkTrainer):
             "batching": token_batching(prepared, wanted=recipe.packing, data_parallel=False),
         }
 
+    def best_so_far(self, value: float, *, lower: bool) -> float:
+        """The best evaluation of the trial: what a run that restores its best checkpoint would end with."""
+        if self._best is None or (value < self._best if lower else value > self._best):
+            self._best = value
+        return self._best
+
     def call_model_init(self, trial: Any = None) -> Any:
         if trial is None:
             return super().call_model_init(trial)
+        self._best = None
         built = self._build(_with_strategy(self._recipe, _strategy_of(trial, self._space, self._recipe)))
         self.adopt(built["task"], built["strategy"], built["optimization"])
         batching = built["batching"]
@@ -92,13 +100,17 @@ class _TuneTrainer(NlptkTrainer):
 def tune(recipe: Recipe, *, trials: int, space: Mapping[str, Any] | None, where: str = "recipe") -> TuneResult:
     """Search, and write `best_recipe.yaml` and `trials.json` into the output folder.
 
-    space: recipe key -> [low, high] or {"choices": [...]}; keys are `strategy` and those of `training`.
+    space: recipe key -> [low, high] or {"choices": [...]}; keys are `strategy` and those of `training`. What the recipe
+    itself sets under `training` leaves the default space. A trial counts with the best of its evaluations, as a run
+    that restores its best checkpoint does.
     Raises: NlptkError; MissingExtraError without Optuna.
     """
     if importlib.util.find_spec("optuna") is None:
         raise MissingExtraError('nlptk tune: needs Optuna; pip install "nlptk-hf[tune]"')
 
-    chosen = _checked_space({**DEFAULT_SPACE, **(space or {})}, where)
+    pinned = {f"training.{key}" for key in recipe.training}
+    searched = {key: values for key, values in DEFAULT_SPACE.items() if key not in pinned}
+    chosen = _checked_space({**searched, **(space or {})}, where)
     output = Path(recipe.output)
     with sole_run(output, where=where):
         data = replace(load_data(recipe), test=None)
@@ -122,11 +134,12 @@ def _search(recipe: Recipe, trainer: _TuneTrainer, space: Mapping[str, Any], *, 
     import optuna
 
     storage = optuna.storages.InMemoryStorage()
+    lower = metric in trainer.task.lower_is_better
     trainer.hyperparameter_search(
         hp_space=lambda trial: _suggest(trial, space, recipe),
-        compute_objective=lambda metrics: metrics[f"eval_{metric}"],
+        compute_objective=lambda metrics: trainer.best_so_far(metrics[f"eval_{metric}"], lower=lower),
         n_trials=trials,
-        direction="minimize" if metric in trainer.task.lower_is_better else "maximize",
+        direction="minimize" if lower else "maximize",
         backend="optuna",
         sampler=optuna.samplers.TPESampler(seed=recipe.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
@@ -216,4 +229,5 @@ def _best_recipe(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     if "learning_rate_factor" in settings:
         training["learning_rate"] = settings["learning_rate_factor"] * _base_rate(recipe, strategy)
     found = _with_strategy(recipe, strategy)
-    return found.model_copy(update={"training": {**recipe.training, **training}})
+    update = {"training": {**recipe.training, **training}, "output": str(Path(recipe.output) / "best")}
+    return found.model_copy(update=update)
