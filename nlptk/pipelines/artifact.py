@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+Row = str | Mapping[str, Any] | tuple[str, ...]
+"""A text, the roles by name, or the roles in their order."""
 CHUNK_ROWS = 512
 """Rows that a stream reads ahead, to run those of like length together."""
 
@@ -82,11 +84,9 @@ class Pipeline:
     @overload
     def __call__(self, rows: str | Mapping[str, Any]) -> Prediction: ...  # type: ignore[overload-overlap]  # a str too is an iterable of str
     @overload
-    def __call__(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]: ...
+    def __call__(self, rows: Iterable[Row]) -> list[Prediction]: ...
 
-    def __call__(
-        self, rows: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
-    ) -> Prediction | list[Prediction]:
+    def __call__(self, rows: str | Mapping[str, Any] | Iterable[Row]) -> Prediction | list[Prediction]:
         """Predict one row, or a list of them. Raises: DataError naming the row that cannot be read."""
         if hasattr(rows, "iterrows"):  # iterating over it would give its column names
             raise DataError("rows: a table; give one column of it, or its rows: table.to_dict('records')")
@@ -94,7 +94,7 @@ class Pipeline:
             return next(self.stream([rows]))
         return list(self.stream(rows))
 
-    def stream(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Prediction]:
+    def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
         """Predictions one by one while rows are read; memory does not grow with their number."""
         iterator = iter(rows)
         first = 0
@@ -102,7 +102,7 @@ class Pipeline:
             yield from self._predict([self._row(row, first + index) for index, row in enumerate(chunk)])
             first += len(chunk)
 
-    def _row(self, row: str | Mapping[str, Any], index: int) -> dict[str, Any]:
+    def _row(self, row: Row, index: int) -> dict[str, Any]:
         """Roles of one row, checked."""
         inputs = [column for column in self.task.columns if not column.target]
         given = {inputs[0].role: row} if isinstance(row, str) else row

@@ -160,3 +160,13 @@ def test_the_tail_of_a_cut_text_does_not_count_and_its_head_does(artifact: Path)
     long = "order came late " * 200
     assert classify(long + "please")["scores"] == classify(long + "refund twice")["scores"]
     assert classify("please " + long)["scores"] != classify("refund " + long)["scores"]
+
+
+def test_a_tuple_is_a_pair(pairs: Path) -> None:
+    classify = nlptk.pipeline(pairs)
+    assert classify([("late parcel", "broken card")]) == [classify({"text": "late parcel", "text_pair": "broken card"})]
+
+
+def test_a_model_of_pairs_refuses_a_single_text(pairs: Path) -> None:
+    with pytest.raises(DataError, match="trained on text, text_pair"):
+        nlptk.pipeline(pairs)("late parcel")

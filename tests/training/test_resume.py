@@ -114,6 +114,17 @@ def test_resuming_where_there_is_no_checkpoint_is_refused(job: dict[str, Any], t
         _train(job, tmp_path / "run", resume_from_checkpoint=True)
 
 
+def test_auto_starts_anew_where_there_is_no_checkpoint_and_resumes_where_there_is(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _train(job, tmp_path / "run", resume_from_checkpoint="auto")
+    watcher = Watcher()
+    _watch(watcher, monkeypatch)
+    again = _train(job, tmp_path / "run", resume_from_checkpoint="auto")
+    assert watcher.steps == []
+    assert all((again[name] == tensor).all() for name, tensor in first.items())
+
+
 def test_no_pickle_is_written(job: dict[str, Any], tmp_path: Path) -> None:
     _train(job, tmp_path / "run")
     names = [path.name for path in (tmp_path / "run").rglob("*") if path.is_file()]

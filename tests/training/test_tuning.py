@@ -129,3 +129,26 @@ def test_without_validation_rows_it_is_refused(tiny: dict[str, Path], tmp_path: 
     job["data"]["validation"] = "none"
     with pytest.raises(RecipeError, match=r"data\.validation: a search compares trials on it"):
         nlptk.tune(**job, trials=1)
+
+
+def test_what_the_recipe_sets_is_not_searched(tiny: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    job = _job(tiny, tmp_path, training={"num_train_epochs": 1, "per_device_train_batch_size": 8})
+    result = nlptk.tune(**job, trials=2)
+    assert {key for trial in result.trials for key in trial["settings"]} == {"learning_rate_factor"}
+    assert result.recipe.training["num_train_epochs"] == 1
+
+
+def test_a_trial_counts_with_its_best_evaluation(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    values = iter([0.2, 0.9, 0.4])
+    original = NlptkTrainer.evaluate
+
+    def scripted(self: NlptkTrainer, *args: Any, **kwargs: Any) -> dict[str, float]:
+        return {**original(self, *args, **kwargs), "eval_accuracy": next(values)}
+
+    monkeypatch.setattr(NlptkTrainer, "evaluate", scripted)
+    job = _job(tiny, tmp_path, training={"num_train_epochs": 3, "per_device_train_batch_size": 8})
+    assert nlptk.tune(**job, trials=1).value == 0.9
