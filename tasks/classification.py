@@ -15,7 +15,7 @@ from pydantic import Field
 
 from nlptk import task
 from nlptk.errors import RecipeError
-from nlptk.task import Column, Features, LabelSpace, Prediction, Preprocessing, Scores, Section
+from nlptk.task import Column, Features, Figure, LabelSpace, Prediction, Preprocessing, Scores, Section
 from nlptk.windows import window_rows
 
 if TYPE_CHECKING:
@@ -217,6 +217,9 @@ class Classification(task.Task):
                 probabilities, references, self.space, predictions=(probabilities >= 0.5).astype(np.int64)
             )
             figures["macro_f1_at_0.5"] = at_half["macro_f1"]
+        if not self.space.multi:
+            # what always naming the most frequent label of these rows would score
+            figures["majority_accuracy"] = Figure(float(np.bincount(references).max() / len(references)))
         parts = self._sections(probabilities, decided, references, rows) if sections else []
         return Scores(figures, parts)
 

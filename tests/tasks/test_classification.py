@@ -180,3 +180,8 @@ def test_the_examples_of_the_report_are_the_rows_of_greatest_loss() -> None:
 def test_without_labels_the_column_is_asked_for() -> None:
     with pytest.raises(RecipeError, match=r"data\.columns\.label"):
         _task(None).primary()
+
+
+def test_scores_say_what_the_most_frequent_label_alone_would_reach() -> None:
+    found = _task().score(LOGITS.tolist(), _rows([1, 1, 0, 1]))
+    assert found.figures["majority_accuracy"].value == 0.75
