@@ -29,11 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(str(error))
         code = USER_ERROR
     except KeyboardInterrupt:
-        _say("interrupted")
         code = INTERRUPTED
     except usage_error as error:
         _say(_usage(error))
         code = USER_ERROR
+    if code == INTERRUPTED:  # typer turns the interrupt into this code
+        _say("interrupted; the same predict call goes on, and train with training.resume_from_checkpoint=auto")
     sys.exit(code)
 
 
