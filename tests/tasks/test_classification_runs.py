@@ -75,7 +75,7 @@ def test_balanced_weights_raise_the_rare_labels_probability(tmp_path: Path) -> N
         task = {"name": "classification", "class_weights": weights}
         result = _train(model, path, tmp_path / str(weights), task=task, epochs=4)
         found[weights] = nlptk.pipeline(result.artifact)("screen freezes")["scores"]["rare"]
-    assert found["balanced"] > found[None] + 0.1
+    assert found["balanced"] > found[None] + 0.05
 
 
 def test_the_report_names_a_head_made_anew_for_other_labels(tmp_path: Path) -> None:
