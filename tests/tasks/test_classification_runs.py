@@ -23,8 +23,8 @@ def _write(path: Path, rows: list[tuple[str, str]]) -> Path:
     return path
 
 
-def _train(model: Path, rows: Path, output: Path, *, epochs: int = 2, **keys: Any) -> Any:
-    training: dict[str, Any] = {"per_device_train_batch_size": 4, "learning_rate": 0.01}
+def _train(model: Path, rows: Path, output: Path, *, epochs: int = 2, learning_rate: float = 0.01, **keys: Any) -> Any:
+    training: dict[str, Any] = {"per_device_train_batch_size": 4, "learning_rate": learning_rate}
     training |= {"disable_tqdm": True, "save_strategy": "no"}
     data = {"train": rows, "validation": "none", "test": "none", "duplicates": "keep"}
     return nlptk.train(
@@ -66,16 +66,16 @@ def test_reading_special_tokens_as_text_is_saved_with_the_tokenizer(tmp_path: Pa
 
 
 def test_balanced_weights_raise_the_rare_labels_probability(tmp_path: Path) -> None:
-    """Six of twenty rows of one text are rare: 0.3 by count; by balanced weights (5 and 0.56) 0.79."""
+    """Six of twenty rows of one text are rare: more probable by balanced weights (5 and 0.56) than by count."""
     rows = [("screen freezes" if n < 20 else "late refund", "rare" if n < 6 else "usual") for n in range(60)]
     path = _write(tmp_path / "rows.jsonl", rows)
     model = write_checkpoint("bert", tmp_path / "bert")
     found = {}
     for weights in (None, "balanced"):
         task = {"name": "classification", "class_weights": weights}
-        result = _train(model, path, tmp_path / str(weights), task=task, epochs=4)
+        result = _train(model, path, tmp_path / str(weights), task=task, epochs=20, learning_rate=0.003)
         found[weights] = nlptk.pipeline(result.artifact)("screen freezes")["scores"]["rare"]
-    assert found["balanced"] > found[None] + 0.05
+    assert found["balanced"] > found[None] + 0.2
 
 
 def test_the_report_names_a_head_made_anew_for_other_labels(tmp_path: Path) -> None:
