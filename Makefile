@@ -15,7 +15,6 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # caches beside the project, so that nothing depends on a writable home folder
 export NLPTK_CACHE ?= $(CURDIR)/.cache/nlptk
 export HF_HOME ?= $(CURDIR)/.cache/huggingface
-export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 
 .PHONY: help setup demo test lint clean
 

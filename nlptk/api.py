@@ -108,7 +108,10 @@ def predict(
 ) -> PredictionResult:
     """Predict a file of rows into a file of predictions, in input order; interrupted, it goes on where it was.
 
-    data: settings of the rows (`columns`, `encoding`, ...). Raises: NlptkError.
+    A row of the target has `row` (its place in its file, from 1), all columns of the source (as `input_NAME` where one
+    of the other keys has the name) and the prediction. data: settings of the rows (`columns`, `encoding`, ...).
+
+    Raises: NlptkError.
     """
     from nlptk.pipelines.files import predict as run
 

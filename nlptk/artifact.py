@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -157,10 +157,27 @@ def _alone(folder: Path) -> Iterator[None]:
     """One process at a time replaces an artifact; the lock ends with its process, however that ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(str(folder.with_name(f".{folder.name}.lock"))).acquire(timeout=0):
+        with held(folder.with_name(f".{folder.name}.lock")):
             yield
     except Timeout:
         raise ArtifactError(f"{folder}: another process is writing it; wait for it or give another output") from None
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file, which is gone afterwards; the lock is the kernel's: a file that is left behind locks nothing.
+
+    Raises: filelock.Timeout, at once, where another process holds it.
+    """
+    lock = FileLock(str(path))
+    lock.acquire(timeout=0)
+    try:
+        yield
+    finally:
+        # while it is still held: filelock tries anew where what it locked was unlinked meanwhile
+        with suppress(OSError):  # Windows: an open file stays, and filelock removes it
+            path.unlink()
+        lock.release()
 
 
 def _recover(folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nlptk.errors import ArtifactError, UnsupportedError
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from nlptk.task import Task
 
 LONGEST_DEFAULT = 512
+HUB_TIMEOUT_S = 5
+WARM_START = "EncoderDecoderModel"
+"""What a task says for `auto_class` where an encoder alone is to become an encoder-decoder."""
 _NO_LIMIT = 1_000_000  # tokenizers without a limit report 10**30
 
 
@@ -43,6 +46,27 @@ def _readable(checkpoint: str) -> Iterator[None]:
             f"model: {checkpoint}: cannot be loaded: {first} (a folder needs config.json, model.safetensors and "
             "tokenizer files; a Hub name needs the network or a filled cache)"
         ) from error
+
+
+def _cache_only(checkpoint: str) -> bool:
+    """Whether to look for a Hub name in the local cache alone, because the Hub does not answer.
+
+    Asked once beforehand: huggingface_hub would try each file six times, waiting 23 s in all, before it gives up.
+    """
+    if Path(checkpoint).is_dir():
+        return False
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.is_offline_mode():
+        return False  # honoured by transformers itself
+    # of httpx, or of httpx2 with later versions of huggingface_hub
+    request_error = cast(type[Exception], HfHubHTTPError.__mro__[1])
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
+    except request_error:
+        return True
+    return False
 
 
 @contextmanager
@@ -80,6 +104,7 @@ def load_tokenizer(checkpoint: str, revision: str | None = None) -> PreTrainedTo
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             checkpoint,
             revision=revision,
+            local_files_only=_cache_only(checkpoint),
             split_special_tokens=True,  # as an argument, because an attribute set later is not saved
         )
     if getattr(tokenizer, "backend_tokenizer", None) is None:
@@ -100,7 +125,9 @@ def load_config(checkpoint: str, revision: str | None = None) -> PretrainedConfi
     from transformers import AutoConfig
 
     with _readable(checkpoint):
-        config: PretrainedConfig = AutoConfig.from_pretrained(checkpoint, revision=revision)
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            checkpoint, revision=revision, local_files_only=_cache_only(checkpoint)
+        )
     return config
 
 
@@ -116,32 +143,82 @@ def load_model(
 
     Raises: ArtifactError (missing, unreadable), UnsupportedError (no such head for this architecture).
     """
-    import torch
     import transformers
 
     config = config or load_config(checkpoint, revision)
     _fit_config(config, task, tokenizer)
-    auto: Any = getattr(transformers, task.auto_class())
+    name = task.auto_class(config)
+    head = "AutoModelForCausalLM" if name == WARM_START else name
+    auto: Any = getattr(transformers, head)
     if type(config) not in auto._model_mapping:
         raise UnsupportedError(
-            f"model: {checkpoint}: transformers has no {task.auto_class()} for the {config.model_type} architecture, "
+            f"model: {checkpoint}: transformers has no {head} for the {config.model_type} architecture, "
             f"so it cannot be trained for {task.name}"
         )
     _refuse_pickle(checkpoint)
     with _readable(checkpoint), quiet():
-        model, info = auto.from_pretrained(
-            checkpoint,
-            config=config,
-            revision=revision,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-            model.resize_token_embeddings(len(tokenizer))
+        if name == WARM_START:
+            loaded = _warm_start(checkpoint, config, tokenizer, revision)
+        else:
+            loaded = _read(auto, checkpoint, config, revision)
+        _grow_embeddings(loaded.model, len(tokenizer))
+    task.prepare_model(loaded.model)
+    return loaded
+
+
+def _read(auto: Any, checkpoint: str, config: PretrainedConfig, revision: str | None) -> LoadedModel:
+    import torch
+
+    model, info = auto.from_pretrained(
+        checkpoint,
+        config=config,
+        revision=revision,
+        local_files_only=_cache_only(checkpoint),
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
     reshaped = {str(item[0]) if isinstance(item, tuple) else str(item) for item in info["mismatched_keys"]}
     return LoadedModel(model, new=sorted(reshaped.union(info["missing_keys"])), reshaped=sorted(reshaped))
+
+
+def _warm_start(
+    checkpoint: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, revision: str | None
+) -> LoadedModel:
+    """An encoder-decoder of which both halves begin as one encoder; the decoder's attention to the source is new.
+
+    Rothe, Narayan and Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks" (BERT2BERT).
+    """
+    from copy import deepcopy
+
+    from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderModel
+
+    writing = deepcopy(config)
+    writing.is_decoder = writing.add_cross_attention = True
+    parts = {
+        "encoder": _read(AutoModel, checkpoint, config, revision),
+        "decoder": _read(AutoModelForCausalLM, checkpoint, writing, revision),
+    }
+    model = EncoderDecoderModel(encoder=parts["encoder"].model, decoder=parts["decoder"].model)
+    start = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    model.config.decoder_start_token_id = tokenizer.pad_token_id if start is None else start
+    model.config.pad_token_id = tokenizer.pad_token_id
+    new, reshaped = (
+        [f"{name}.{key}" for name, part in parts.items() for key in getattr(part, kind)] for kind in ("new", "reshaped")
+    )
+    return LoadedModel(model, new, reshaped)
+
+
+def _grow_embeddings(model: PreTrainedModel, size: int) -> None:
+    """Rows for tokens that the tokenizer has and the model has not."""
+    from transformers import EncoderDecoderModel
+
+    # of two vocabularies, which it cannot know to be one
+    parts: list[Any] = [model.encoder, model.decoder] if isinstance(model, EncoderDecoderModel) else [model]
+    for part in parts:
+        if size > part.get_input_embeddings().weight.shape[0]:
+            part.resize_token_embeddings(size)
 
 
 def _fit_config(config: PretrainedConfig, task: Task, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -49,6 +49,11 @@ def _say(as_json: bool, state: Any, lines: Sequence[str]) -> None:
     typer.echo(json.dumps(state, indent=2, ensure_ascii=False, default=str) if as_json else "\n".join(lines))
 
 
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        typer.echo(f"nlptk: warning: {warning}", err=True)
+
+
 def _split(words: Sequence[str] | None) -> tuple[str | None, list[str]]:
     """The recipe file, if the first word is one, and the overrides."""
     given = list(words or [])
@@ -78,8 +83,12 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
 
     nlptk train recipe.yaml training.num_train_epochs=1
     nlptk train task=classification model=CHECKPOINT data=rows.csv output=runs/reviews
+
+    Checkpoints stay in the output folder, as many as training.save_total_limit says (1, beside the best), so that a run
+    can be resumed, or prolonged with more epochs; once that is not wanted, its checkpoint-* folders can be deleted.
     """
     from nlptk import api
+    from nlptk.strategies.trainable import trained_share
 
     source, overrides = _split(words)
     result = api.train(source, overrides=overrides)
@@ -89,14 +98,17 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
         "metrics": result.metrics,
         "figures": {s: {n: f.to_json() for n, f in found.items()} for s, found in result.figures.items()},
         "parameters": result.parameters,
+        "warnings": result.warnings,
     }
     lines = []
-    for split, figures in result.figures.items():
-        lines += [f"{split} (value and 95 % interval)", *_figure_lines(figures)]
-    trained = result.parameters
-    share = f"{trained['trainable']:,} of {trained['total']:,} parameters trained ({trained['percent']:.2f} %)"
+    for split in ("test", "validation"):
+        if split in result.figures:
+            selected = "; what selection used" if split == "validation" else ""
+            lines += [f"{split} (value and 95 % interval{selected})", *_figure_lines(result.figures[split])]
+    share = f"parameters trained: {trained_share(result.parameters)}"
     if api.is_main_process():
         _say(as_json, state, [*lines, share, f"model   {result.artifact}", f"report  {result.report}"])
+        _warn(result.warnings)
 
 
 @app.command()
@@ -139,9 +151,10 @@ def evaluate(
 
     result = api.evaluate(model, _data(data, keys), output=output, batch_size=batch_size, bootstrap=bootstrap)
     figures = {name: figure.to_json() for name, figure in result.figures.items()}
-    state = {"rows": result.rows, "figures": figures, "report": str(result.report)}
+    state = {"rows": result.rows, "figures": figures, "report": str(result.report), "warnings": result.warnings}
     lines = [f"{result.rows} rows (value and 95 % interval)", *_figure_lines(result.figures)]
     _say(as_json, state, [*lines, f"report  {result.report}"])
+    _warn(result.warnings)
 
 
 @app.command()
@@ -155,7 +168,12 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     as_json: AsJson = False,
 ) -> None:
-    """Predict a file of rows; interrupted, the same call goes on where it was."""
+    """Predict a file of rows; interrupted, the same call goes on where it was.
+
+    Each row of TARGET has `row` (its place among the rows of its file, from 1; a csv header is no row), all columns of
+    SOURCE, and the prediction: label, score, scores of every label (in csv and tsv a column `scores.LABEL` each),
+    truncated. A column of SOURCE that has the name of one of these comes as `input_NAME`, such as `input_label`.
+    """
     from nlptk import api
 
     settings = _data(source, keys)

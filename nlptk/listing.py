@@ -6,7 +6,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nlptk.data.problems import listed_places
+
 WIDTH = 120
+EXAMPLES = 3
 GAP = 2
 _LABELS_SHOWN = 30
 _LENGTHS = ("min", "p25", "p50", "p75", "p95", "p99", "max")
@@ -109,35 +112,51 @@ def _truncation(truncation: Mapping[str, Any], rows: Mapping[str, int]) -> list[
 
 
 def _findings(report: Mapping[str, Any]) -> list[str]:
-    lines: list[str] = []
+    """A paragraph for each kind of finding, with its first examples below it."""
+    found: list[tuple[str, list[str]]] = []
     for item in report["dropped"]:
-        first = item["rows"][0] if item["rows"] else {}
-        shown = f" (row {first.get('row')}{': ' + first['reason'] if 'reason' in first else ''})" if first else ""
-        lines.append(f"{item['split']}: {item['count']} rows left out: {item['reason']}{shown}")
+        found.append((f"{item['split']}: {item['count']} rows left out ({item['reason']})", _left_out(item)))
     for split, item in report["duplicates"].get("within", {}).items():
-        if item["count"]:
-            lines.append(f"{split}: {item['count']} rows repeat a text of the same split{_example(item)}")
+        found.append((f"{split}: {item['count']} rows repeat a text of the same split", _repeated(item)))
     for pair, item in report["duplicates"].get("between", {}).items():
-        if item["count"]:
-            later, earlier = pair.split("/")
-            lines.append(f"LEAKAGE: {item['count']} rows of {later} have a text that {earlier} has too{_example(item)}")
+        later, earlier = pair.split("/")
+        found.append((f"LEAKAGE: {item['count']} rows of {later} have a text that {earlier} has too", _repeated(item)))
     if report["conflicts"].get("count"):
-        found = report["conflicts"]
-        text = found["examples"][0]["text"] if found["examples"] else ""
-        lines.append(f"{found['count']} texts come with different labels, on {found['rows']} rows: {text!r}")
+        item = report["conflicts"]
+        shown = [_conflict(example) for example in item["examples"][:EXAMPLES]]
+        found.append((f"{item['count']} texts come with different labels, on {item['rows']} rows", shown))
     for item in report["unseen_labels"]:
-        lines.append(f"{item['split']}: {item['count']} rows have the label {item['label']!r}, which training lacks")
-    lines += report["notes"]
-    if not lines:
-        return ["  none: no bad rows, repeated texts, leakage, conflicting or unseen labels"]
-    return [
-        part for line in lines for part in textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
+        said = f"{item['split']}: {item['count']} rows have the label {item['label']!r}, which training lacks"
+        found.append((said, [listed_places(item["rows"], item["count"], shown=EXAMPLES)]))
+    lines = [line for said, examples in found if examples for line in (f"  {said}:", *(f"    {e}" for e in examples))]
+    lines += [f"  {note}" for note in report["notes"]]
+    return [part for line in lines for part in _wrapped(line)] or [
+        "  none: no bad rows, repeated texts, leakage, conflicting or unseen labels"
     ]
 
 
-def _example(item: Mapping[str, Any]) -> str:
-    if not item["examples"]:
-        return ""
-    first = item["examples"][0]
-    here, there = first["row"], first["same_as"]
-    return f": {here['file']} row {here['row']} = {there['file']} row {there['row']}, {first['text']!r}"
+def _wrapped(line: str) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _left_out(item: Mapping[str, Any]) -> list[str]:
+    """The first rows: with their reasons where each has its own, else with their files."""
+    shown = item["rows"][:EXAMPLES]
+    if "reason" not in shown[0]:
+        return [listed_places(item["rows"], item["count"], shown=EXAMPLES)]
+    more = [f"and {item['count'] - len(shown)} more"] if item["count"] > len(shown) else []
+    return [*(f"{item['file']} row {row['row']}: {row['reason']}" for row in shown), *more]
+
+
+def _repeated(item: Mapping[str, Any]) -> list[str]:
+    said = []
+    for example in item["examples"][:EXAMPLES]:
+        here, there = example["row"], example["same_as"]
+        said.append(f"{here['file']} row {here['row']} = {there['file']} row {there['row']}, {example['text']!r}")
+    return said
+
+
+def _conflict(example: Mapping[str, Any]) -> str:
+    rows = [f"{row['file']} row {row['row']}: {', '.join(row['labels'])}" for row in example["rows"][:EXAMPLES]]
+    return f"{example['text']!r} ({'; '.join(rows)})"

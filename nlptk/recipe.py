@@ -17,6 +17,7 @@ from nlptk.nearest import did_you_mean
 
 _DEFAULT_NAMES = {"strategy": "full", "optimizer": "adamw"}
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+FileFormat = Literal["csv", "tsv", "json", "jsonl", "parquet", "conll", "squad"]
 
 
 class _Strict(BaseModel):
@@ -54,8 +55,14 @@ class DataSettings(_Strict):
         "refuse", description="Rows of validation or test whose text is also in an earlier split"
     )
     bad_rows: Literal["refuse", "drop"] = Field("refuse", description="Empty or NaN text or label, ragged lines")
+    format: FileFormat | None = Field(None, description="Of the files, whatever their extensions say")
     encoding: str = Field("utf-8", description="Of text files")
-    max_rows: int | None = Field(None, gt=0, description="Read only so many rows of each split (a trial run)")
+    max_rows: int | None = Field(
+        None,
+        gt=0,
+        description="At most so many rows of each split, for a trial run: a sample drawn with `seed`, with every label "
+        "where there is room; predict and evaluate take the first rows",
+    )
 
 
 class PreprocessingSettings(_Strict):

@@ -8,8 +8,9 @@ optimizers, training, evaluation loops, reports and artifacts belong to nlptk an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ColumnKind = Literal["text", "label", "number", "json"]
 Prediction = dict[str, Any]
@@ -47,6 +48,23 @@ class Column:
     names: tuple[str, ...]
     required: bool = True
     target: bool = False
+
+
+@dataclass(frozen=True)
+class RowRules:
+    """What a task asks of a row beyond its single columns.
+
+    forms: sets of roles, of which a source must have one whole (beside the required columns); () asks for none.
+    check: a row's values by role -> the values to keep, by the same roles; raises ValueError with what is wrong.
+    key: stands for the code of `check` in cache keys.
+    """
+
+    forms: tuple[tuple[str, ...], ...] = ()
+    check: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    key: str = ""
+
+
+NO_RULES = RowRules()
 
 
 @dataclass(frozen=True)
@@ -99,9 +117,9 @@ class Ledger:
 class Features:
     """What the model sees, in row order: one or more features a row.
 
-    dataset: the model's inputs (unpadded lists), `labels` where the rows have them, and three columns of nlptk's own:
+    dataset: the model's inputs (unpadded lists), `labels` where the rows have them, three columns of nlptk's own:
     `row` (index of the row the feature comes from), `length` (tokens in the feature), `lost` (tokens of the row that
-    no feature carries; on the row's first feature, 0 on the others).
+    no feature carries; on the row's first feature, 0 on the others), and whatever else `featurize` returned.
     """
 
     dataset: Dataset
@@ -125,10 +143,21 @@ class Scores:
     """What a task measured on labelled rows.
 
     figures: metric name -> figure; sections: parts of the report (confusion matrix, hardest examples, ...).
+    warnings: what whoever uses the model must know and figures alone may hide, each a line that fits behind the name of
+    the rows and a colon; printed after training and evaluation, and shown at the top of the report.
     """
 
     figures: dict[str, Figure]
     sections: list[Section] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What one batch gave. kept: one array a feature, in batch order; loss: summed over the batch, where known."""
+
+    kept: list[np.ndarray]
+    loss: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +189,10 @@ class Task(ABC):
     """transformers' name of the pipeline that serves the same model."""
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     columns: ClassVar[tuple[Column, ...]]
+    forms: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Sets of roles, of which a source must have one whole: rows that come in several shapes. () asks for none."""
+    inputs: ClassVar[tuple[str, ...]] = ("input_ids", "token_type_ids", "labels")
+    """Columns of the features that a batch is made of, those that are there."""
     headline: ClassVar[tuple[str, ...]] = ()
     """Metrics at the top of a report, after the primary one."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
@@ -173,20 +206,48 @@ class Task(ABC):
         self.decision: dict[str, Any] = dict(decision or {})
         """What was tuned on validation (thresholds, ...); JSON-able, saved in the artifact."""
 
+    tokenizer: PreTrainedTokenizerBase
+    """Set by nlptk before rows are featurized; for turning ids back into text."""
+
+    @classmethod
+    def read_row(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """Check one row's values, by role, and bring them into one form; targets are absent at prediction.
+
+        Raises: ValueError with what is wrong, for the message that names the row.
+        """
+        return row
+
+    @classmethod
+    def rules(cls) -> RowRules:
+        """`forms` and `read_row` as the data room takes them."""
+        if cls.read_row.__func__ is Task.read_row.__func__:  # type: ignore[attr-defined]  # of a bound class method
+            return RowRules(cls.forms)
+        return RowRules(cls.forms, cls.read_row, _source_key(cls))
+
     @abstractmethod
     def primary(self) -> str:
         """The metric that model selection uses where the recipe names none."""
 
     @abstractmethod
-    def auto_class(self) -> str:
-        """Name of the transformers Auto class that carries the head, such as `AutoModelForSequenceClassification`."""
+    def auto_class(self, config: PreTrainedConfig) -> str:
+        """Name of the transformers Auto class that carries the head, such as `AutoModelForSequenceClassification`.
+
+        Raises: UnsupportedError where a checkpoint of this configuration makes no sense for the task.
+        """
 
     def config_overrides(self) -> dict[str, Any]:
         """Configuration fields set when the head is built (`num_labels`, `id2label`, `problem_type`, ...)."""
         return {}
 
+    def prepare_model(self, model: PreTrainedModel) -> None:
+        """Set on a model just loaded what it is to be saved with (generation settings, ...)."""
+
     def fit(self, train: Dataset) -> None:
-        """Learn from the training rows what the loss needs (class weights, ...). Called once, before training."""
+        """Learn from the training rows: labels that stand inside nested columns, class weights, ... Called once."""
+
+    def unseen(self, rows: Dataset) -> list[tuple[int, str]]:
+        """(index of the row, label) for gold labels that `fit` did not meet; nlptk refuses or drops these rows."""
+        return []
 
     @abstractmethod
     def featurize(
@@ -195,8 +256,20 @@ class Task(ABC):
         """One batch of rows -> its features, `row` counted from 0 within the batch, `length` and `lost` as in Features.
 
         rows: role -> values; targets are absent at prediction. Also returned: `tokens` (of the row, on its first
-        feature, 0 on the others) and, where gold labels can be lost with tokens, `labels_lost`, for the ledger.
+        feature, 0 on the others) and, where gold labels can be lost with tokens, `labels_lost`, for the ledger; and
+        any column that `pool` or `decode` will want.
         """
+
+    def collate(self, features: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
+        """Features -> one batch. Default: `inputs` padded on the right, labels of tokens with -100."""
+        from nlptk.batches import pad_batch
+
+        return pad_batch([{key: feature[key] for key in self.inputs if key in feature} for feature in features], pad_id)
+
+    def forward(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> Any:
+        """The model's outputs for a batch, in training and for the loss. Calls the model once. Default: without labels,
+        for the loss is the task's own."""
+        return model(**{key: value for key, value in batch.items() if key != "labels"})
 
     @abstractmethod
     def loss(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
@@ -206,20 +279,31 @@ class Task(ABC):
         """How many terms the summed loss has: the rows, unless a task counts tokens."""
         return int(labels.shape[0])
 
-    @abstractmethod
     def outputs(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
-        """One array a feature, in batch order: what decoding needs of the model's outputs (logits, generated ids)."""
+        """One array a feature, in batch order: what decoding needs of the model's outputs."""
+        raise NotImplementedError(f"{type(self).__name__}: neither outputs nor infer is written")
+
+    def infer(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Inferred:
+        """What decoding needs of one batch, and its loss where it has labels. Default: one `forward`, its `outputs`.
+        A generative task generates here."""
+        outputs = self.forward(model, batch)
+        labels = batch.get("labels")
+        return Inferred(self.outputs(outputs, batch), None if labels is None else self.loss(outputs, labels))
+
+    def measured_in_training(self) -> bool:
+        """Whether evaluations during training infer and score; if not they give the loss alone, as must `primary`."""
+        return True
 
     @abstractmethod
     def pool(self, outputs: Sequence[np.ndarray], features: Features) -> Sequence[Any]:
-        """Outputs of all features, in order -> one item a row (windows merged)."""
+        """What `infer` kept of all features, in order -> one item a row (windows merged)."""
 
     def tune(self, pooled: Sequence[Any], rows: Dataset) -> None:
         """Choose on validation rows what `decision` holds. Nothing to choose is the default."""
 
     @abstractmethod
-    def decode(self, pooled: Sequence[Any], features: Features) -> list[Prediction]:
-        """One prediction a row."""
+    def decode(self, pooled: Sequence[Any], rows: Mapping[str, Sequence[Any]], features: Features) -> list[Prediction]:
+        """One prediction a row. rows: role -> values, as `featurize` saw them."""
 
     @abstractmethod
     def score(
@@ -227,3 +311,20 @@ class Task(ABC):
     ) -> Scores:
         """Measure against the targets in rows. bootstrap: resamples for the intervals, 0 for none.
         sections: also make the report's parts (costs time; off during training)."""
+
+    def save_extra(self, folder: Path, model: PreTrainedModel) -> None:
+        """Write into the model's folder what other libraries want there; nlptk itself needs nothing of it."""
+
+
+def input_forms(forms: Sequence[Sequence[str]], columns: Sequence[Column]) -> list[tuple[str, ...]]:
+    """The forms without the targets: what rows to predict have one of."""
+    targets = {column.role for column in columns if column.target}
+    return [tuple(role for role in form if role not in targets) for form in forms]
+
+
+def _source_key(cls: type) -> str:
+    """sha256 of the file a class is written in, so that a changed one never meets what an older one cached."""
+    import hashlib
+    import inspect
+
+    return hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 HARDEST = 20
 LONGEST_SHOWN = 400  # characters of a text in the report
@@ -76,7 +76,7 @@ class Classification(task.Task):
     def primary(self) -> str:
         return "macro_f1" if self.space.multi else "accuracy"
 
-    def auto_class(self) -> str:
+    def auto_class(self, config: PreTrainedConfig) -> str:
         return "AutoModelForSequenceClassification"
 
     def config_overrides(self) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class Classification(task.Task):
         tuned: list[float] = self.decision.get("thresholds", [fixed] * len(self.space.names))
         return tuned
 
-    def decode(self, pooled: Sequence[Any], features: Features) -> list[Prediction]:
+    def decode(self, pooled: Sequence[Any], rows: Mapping[str, Sequence[Any]], features: Features) -> list[Prediction]:
         """`label` and `score`, or `labels` for multi-label; `scores` of every label; `truncated`."""
         lost = {row for row, n in zip(features.dataset["row"], features.dataset["lost"], strict=True) if n > 0}
         names = self.space.names
@@ -221,7 +221,18 @@ class Classification(task.Task):
             # what always naming the most frequent label of these rows would score
             figures["majority_accuracy"] = Figure(float(np.bincount(references).max() / len(references)))
         parts = self._sections(probabilities, decided, references, rows) if sections else []
-        return Scores(figures, parts)
+        return Scores(figures, parts, self._warnings(decided, references))
+
+    def _warnings(self, decided: np.ndarray, references: np.ndarray) -> list[str]:
+        """Whether rows that differ are all given the same. decided, references: (rows,) or (rows, labels)."""
+        if (decided != decided[0]).any() or not (references != references[0]).any():
+            return []
+        names = self._name(decided[0])
+        if not self.space.multi:
+            return [f"predicts only {names!r}: no better than always naming it"]
+        if not decided[0].any():
+            return ["predicts no label for any row: no better than never naming one"]
+        return [f"predicts the same labels for every row ({names}): no better than always naming them"]
 
     def _decide(self, probabilities: np.ndarray) -> np.ndarray:
         import numpy as np

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from nlptk import registry
@@ -133,3 +135,24 @@ def test_an_architecture_without_the_head_is_refused(tmp_path: Path) -> None:
     CLIPTextModel(config).save_pretrained(tmp_path / "clip")
     with pytest.raises(UnsupportedError, match="no AutoModelForSequenceClassification for the clip_text_model"):
         load_model(str(tmp_path / "clip"), _task(), load_tokenizer(str(checkpoint)))
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_named_in_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody listens on port 9 (discard) of this machine."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("the request was tried again"))
+    with pytest.raises(ArtifactError, match=r"google/bert_tiny: cannot be loaded.*needs the network"):
+        load_tokenizer("google/bert_tiny")
+    assert "Retrying" not in caplog.text
+
+
+def test_offline_mode_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: asked.append("the Hub"))
+    with pytest.raises(ArtifactError, match="cannot be loaded"):
+        load_tokenizer("google/bert_tiny")
+    assert asked == []

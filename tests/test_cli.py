@@ -89,17 +89,40 @@ def test_the_summary_of_an_inspection_says_all_that_was_found(messy: Path, monke
     for wanted in (
         "splits train 11, validation 3",
         "text=text, label=label",
-        "train: 1 rows left out: bad row (row 12: text is only white space)",
-        "train: 2 rows repeat a text of the same split: train.jsonl row 10 = train.jsonl row 1, 'Thing number 0!'",
+        "train: 1 rows left out (bad row): train.jsonl row 12: text is only white space",
+        "train: 2 rows repeat a text of the same split: train.jsonl row 10 = train.jsonl row 1, 'Thing number 0!' "
+        "train.jsonl row 11 = train.jsonl row 2, 'thing number 1'",
         "LEAKAGE: 1 rows of validation have a text that train has too: dev.jsonl row 1 = train.jsonl row 3",
-        "1 texts come with different labels, on 2 rows",
-        "validation: 1 rows have the label 'c', which training lacks",
+        "1 texts come with different labels, on 2 rows: 'thing number 0' (train.jsonl row 1: a; train.jsonl row 10: b)",
+        "validation: 1 rows have the label 'c', which training lacks: dev.jsonl: row 2",
         "b 6 1 a 5 2 commonest / rarest 1.2 2",
         "validation 16 1 33.3 76",  # 90 tokens (see length) and two special ones, of which 16 fit
     ):
         assert wanted in said, f"{wanted!r} is not in\n{called.out}"
     assert max(map(len, called.out.splitlines())) <= WIDTH
     assert "{" not in called.out
+
+
+def test_up_to_three_examples_of_a_finding_are_shown_and_the_others_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": f"thing {i}", "label": "ab"[i % 2]} for i in range(20)]
+    rows += [{"text": f"Thing {i}!", "label": "ba"[i % 2]} for i in range(5)] + [{"text": "", "label": "a"}] * 5
+    write_rows(tmp_path / "t.jsonl", rows)
+    write_rows(tmp_path / "d.jsonl", [{"text": f"new {i}", "label": "c" if i > 2 else "a"} for i in range(9)])
+    called = cli("inspect", "t.jsonl", "validation=d.jsonl", "test=none")
+    lines = [line.strip() for line in called.out.splitlines()]
+    # the five bad rows, repeated texts and conflicts are known from how the rows were made
+    place = lines.index("train: 5 rows left out (bad row):")
+    bad = [f"t.jsonl row {i}: text is empty" for i in (26, 27, 28)]
+    assert lines[place + 1 : place + 5] == [*bad, "and 2 more"]
+    repeated = [f"t.jsonl row {20 + i} = t.jsonl row {i}, 'Thing {i - 1}!'" for i in (1, 2, 3, 4)]
+    assert [line in lines for line in repeated] == [True, True, True, False]
+    place = lines.index("5 texts come with different labels, on 10 rows:")
+    assert [line.split(" (")[0] for line in lines[place + 1 : place + 4]] == ["'thing 0'", "'thing 1'", "'thing 2'"]
+    place = lines.index("validation: 6 rows have the label 'c', which training lacks:")
+    assert lines[place + 1] == "d.jsonl: rows 4, 5, 6 (and 3 more)"
 
 
 def test_clean_rows_are_said_to_be_clean() -> None:

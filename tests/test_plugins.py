@@ -39,7 +39,7 @@ TASK = '''
         def primary(self):
             return "mae"
 
-        def auto_class(self):
+        def auto_class(self, config):
             return "AutoModelForSequenceClassification"
 
         def config_overrides(self):
@@ -62,7 +62,7 @@ TASK = '''
         def pool(self, outputs, features):
             return [float(value) * self.options.scale for value in outputs]
 
-        def decode(self, pooled, features):
+        def decode(self, pooled, rows, features):
             return [{"stars": value, "truncated": False} for value in pooled]
 
         def score(self, pooled, rows, *, bootstrap=0, sections=False, seed=0):

@@ -23,9 +23,16 @@ def check_mapping(mapping: Mapping[str, str], columns: Sequence[Column]) -> None
 
 
 def resolve(
-    columns: Sequence[Column], present: Sequence[str], *, mapping: Mapping[str, str], where: str
+    columns: Sequence[Column],
+    present: Sequence[str],
+    *,
+    mapping: Mapping[str, str],
+    where: str,
+    forms: Sequence[Sequence[str]] = (),
 ) -> dict[str, str]:
     """Role -> column name, for the roles that were found.
+
+    forms: sets of roles, of which one must be found whole; () asks for none.
 
     A mapped role takes the column it names; any other takes the first of its conventional names that is present,
     letter case aside, and that no other role has taken.
@@ -50,6 +57,13 @@ def resolve(
             found[column.role] = name
         elif column.required:
             raise DataError(_missing(column, present, where))
+    if forms and not any(set(form) <= set(found) for form in forms):
+        wanted = ", or ".join(" and ".join(form) for form in forms)
+        has = f"found {', '.join(found)}" if found else "found none of them"
+        raise DataError(
+            f"{where}: expected columns for {wanted}; {has}; the columns are {_listed(present)}; "
+            "set data.columns.<role>=<name>"
+        )
     return found
 
 

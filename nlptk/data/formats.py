@@ -1,4 +1,8 @@
-"""Readers of text files: delimited, JSON lines, JSON arrays; bounded batches with the row numbers an editor shows."""
+"""Readers of text files: delimited, JSON lines, JSON arrays; bounded batches with their row numbers.
+
+A row's number is its place among the rows of its file, from 1, in every format: header and blank lines are no rows,
+rows that cannot be used count. Where a row is malformed, the message adds its line.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from nlptk.data.inputs import of_cells, of_objects
 from nlptk.data.problems import Problems
+from nlptk.data.squad import is_squad, squad_rows
 from nlptk.data.text_files import open_text, reading
 from nlptk.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH_ROWS = 10_000
 BATCH_CHARACTERS = 16_000_000
@@ -28,25 +37,30 @@ _PEEKED_ROWS = 1_000
 
 @dataclass
 class Batch:
-    """Some rows, by column: their row numbers and the raw values of the wanted columns."""
+    """Some rows: their numbers, the raw values of the wanted columns, and all columns (`inputs`) where asked for."""
 
     numbers: list[int]
     columns: dict[str, list[Any]]
+    inputs: pa.Table | None = None
 
 
 class Reader(Protocol):
     """An opened source of rows.
 
-    columns: the names present. class_names: names of integer labels, where the source declares them.
-    cells: every value is text (a delimited file). blank_lines: counted while reading.
+    columns: the names present; of JSON lines those of the first rows, and of all rows once they were read whole.
+    class_names: names of integer labels, where the source declares them. cells: every value is text (a delimited file).
+    blank_lines: counted while reading. total: rows, where that is known before they are read.
     """
 
     columns: list[str]
     class_names: Mapping[str, tuple[str, ...]]
     cells: bool
     blank_lines: int
+    total: int | None
 
-    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]: ...
+    def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
+        """Rows in order. whole: keep all columns in `Batch.inputs`, too."""
+        ...
 
 
 @contextmanager
@@ -60,7 +74,7 @@ def _any_field_size() -> Iterator[None]:
 
 @dataclass
 class DelimitedReader:
-    """A csv or tsv file with a header line; a row's number is the line its record starts on (the header's is 1)."""
+    """A csv or tsv file with a header line."""
 
     path: Path
     encoding: str
@@ -69,6 +83,7 @@ class DelimitedReader:
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cells: bool = True
     blank_lines: int = 0
+    total: int | None = None
 
     def __post_init__(self) -> None:
         with reading(self.path, self.encoding), _any_field_size(), self._open() as stream:
@@ -76,26 +91,27 @@ class DelimitedReader:
             try:
                 header = next((record for record in records if record), None)
             except csv.Error as error:
-                raise DataError(f"{self.path}, row 1: the header is not valid csv: {error}") from error
+                raise DataError(f"{self.path}: the header is not valid csv: {error}") from error
         if header is None:
             raise DataError(f"{self.path}: the file is empty; expected a header line and rows")
-        self.columns = [name.strip() for name in header]
-        twice = sorted(name for name, count in Counter(self.columns).items() if count > 1 and name)
+        self.columns = _named(header)
+        twice = sorted(name for name, count in Counter(self.columns).items() if count > 1)
         if twice:
-            raise DataError(f"{self.path}, row 1: the header names {', '.join(map(repr, twice))} twice; rename one")
+            raise DataError(f"{self.path}: the header names {', '.join(map(repr, twice))} twice; rename one")
 
     def _open(self) -> Any:
         return open_text(self.path, self.encoding, newline="")
 
-    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]:
+    def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
         places = [(name, self.columns.index(name)) for name in wanted]
         with reading(self.path, self.encoding), _any_field_size(), self._open() as stream:
             for numbers, records in self._chunks(stream, problems):
-                yield Batch(numbers, {name: [record[place] for record in records] for name, place in places})
+                inputs = of_cells(self.columns, records) if whole else None
+                yield Batch(numbers, {name: [record[place] for record in records] for name, place in places}, inputs)
 
     def _chunks(self, stream: Any, problems: Problems) -> Iterator[tuple[list[int], list[list[str]]]]:
         reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
-        width, header_seen, line, size = len(self.columns), False, 0, 0
+        width, header_seen, line, size, number = len(self.columns), False, 0, 0, 0
         numbers: list[int] = []
         records: list[list[str]] = []
         while True:
@@ -103,7 +119,8 @@ class DelimitedReader:
             try:
                 record = next(reader, None)
             except csv.Error as error:
-                problems.add(start, f"not valid csv: {error}")
+                number += 1
+                problems.add(number, f"not valid csv: {error} (line {start})")
                 line = reader.line_num
                 continue
             if record is None:
@@ -112,10 +129,12 @@ class DelimitedReader:
             if not header_seen or not record:
                 self.blank_lines += not record
                 header_seen = header_seen or bool(record)
-            elif len(record) != width:
-                problems.add(start, f"{len(record)} fields where the header has {width}")
+                continue
+            number += 1
+            if len(record) != width:
+                problems.add(number, f"{len(record)} fields where the header has {width} (line {start})")
             else:
-                numbers.append(start)
+                numbers.append(number)
                 records.append(record)
                 size += sum(map(len, record))
                 if len(records) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
@@ -126,7 +145,7 @@ class DelimitedReader:
 
 @dataclass
 class JsonLinesReader:
-    """A JSON object a line; a row's number is its line."""
+    """A JSON object a line."""
 
     path: Path
     encoding: str
@@ -134,6 +153,7 @@ class JsonLinesReader:
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cells: bool = False
     blank_lines: int = 0
+    total: int | None = None
 
     def __post_init__(self) -> None:
         names: dict[str, None] = {}
@@ -153,35 +173,40 @@ class JsonLinesReader:
         with reading(self.path, self.encoding), open_text(self.path, self.encoding, newline="\n") as stream:
             yield from enumerate(stream, start=1)
 
-    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]:
+    def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
         numbers: list[int] = []
         rows: list[dict[str, Any]] = []
         size = 0
-        for number, line in self._lines():
+        names, number = dict.fromkeys(self.columns), 0
+        for place, line in self._lines():
             if not line.strip():
                 self.blank_lines += 1
                 continue
+            number += 1
             found = _parsed(line.rstrip())
             if isinstance(found, dict):
                 numbers.append(number)
                 rows.append(found)
                 size += len(line)
             else:
-                problems.add(number, found.message if isinstance(found, _Invalid) else f"{_kind(found)}, not an object")
+                fault = found.message if isinstance(found, _Invalid) else f"{_kind(found)}, not an object"
+                problems.add(number, fault if number == place else f"{fault} (line {place})")
             if len(rows) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
-                yield _by_column(numbers, rows, wanted)
+                yield _by_column(numbers, rows, wanted, names if whole else None)
                 numbers, rows, size = [], [], 0
-        yield _by_column(numbers, rows, wanted)
+        yield _by_column(numbers, rows, wanted, names if whole else None)
+        self.columns = list(names)
 
 
 @dataclass
 class JsonReader:
-    """A JSON array of objects, bare or under "data", read whole; a row's number is its 1-based place in the array."""
+    """A JSON array of objects, bare or under "data", or a SQuAD file, read whole."""
 
     path: Path
     encoding: str
     columns: list[str] = field(init=False)
     rows: list[Any] = field(init=False)
+    total: int | None = field(init=False)
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cells: bool = False
     blank_lines: int = 0
@@ -195,22 +220,27 @@ class JsonReader:
         if isinstance(found, _Invalid):
             hint = "; a file with an object a line is named .jsonl" if "Extra data" in found.message else ""
             raise DataError(f"{self.path}: {found.message}{hint}")
+        if is_squad(found):
+            found = squad_rows(found, self.path)
         rows = found.get("data") if isinstance(found, dict) else found
         if not isinstance(rows, list):
             came = f"an object with the keys {', '.join(found)}" if isinstance(found, dict) else _kind(found)
             raise DataError(f'{self.path}: {came}; expected an array of objects, or {{"data": [...]}}')
-        self.rows = rows
+        self.rows, self.total = rows, len(rows)
         objects = (row for row in rows[:_PEEKED_ROWS] if isinstance(row, dict))
         self.columns = list(dict.fromkeys(name for row in objects for name in row))
 
-    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]:
+    def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
+        names = dict.fromkeys(self.columns)
         for first in range(0, len(self.rows), BATCH_ROWS):
             part = list(enumerate(self.rows[first : first + BATCH_ROWS], start=first + 1))
             for number, row in part:
                 if not isinstance(row, dict):
                     problems.add(number, f"{_kind(row)}, not an object")
             good = [(number, row) for number, row in part if isinstance(row, dict)]
-            yield _by_column([number for number, _ in good], [row for _, row in good], wanted)
+            numbers, rows = [number for number, _ in good], [row for _, row in good]
+            yield _by_column(numbers, rows, wanted, names if whole else None)
+        self.columns = list(names)
 
 
 @dataclass(frozen=True)
@@ -228,8 +258,24 @@ def _parsed(text: str) -> Any:
         return _Invalid(f"not readable JSON: {error}")
 
 
-def _by_column(numbers: list[int], rows: list[dict[str, Any]], wanted: Sequence[str]) -> Batch:
-    return Batch(numbers, {name: [row.get(name, ABSENT) for row in rows] for name in wanted})
+def _by_column(
+    numbers: list[int], rows: list[dict[str, Any]], wanted: Sequence[str], names: dict[str, None] | None
+) -> Batch:
+    """names: takes up every key of the rows, which are then kept whole."""
+    columns = {name: [row.get(name, ABSENT) for row in rows] for name in wanted}
+    if names is None:
+        return Batch(numbers, columns)
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    return Batch(numbers, columns, of_objects(rows))
+
+
+def _named(header: Sequence[str]) -> list[str]:
+    """The names of a header line; of several nameless columns each is named by its place."""
+    names = [name.strip() for name in header]
+    if names.count("") < 2:
+        return names
+    return [name or f"column {place}" for place, name in enumerate(names, start=1)]
 
 
 def _kind(value: Any) -> str:

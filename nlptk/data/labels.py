@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlptk.data.pools import Part
-from nlptk.data.problems import REMEMBERED, SHOWN
+from nlptk.data.problems import REMEMBERED, SHOWN, listed_places
 from nlptk.errors import DataError
 from nlptk.nearest import did_you_mean
 from nlptk.task import LabelSpace
@@ -129,11 +129,10 @@ def refuse_unseen(found: Sequence[Mapping[str, Any]], space: LabelSpace) -> None
         return
     said = []
     for item in found[:SHOWN]:
-        rows = ", ".join(f"{place['file']} row {place['row']}" for place in item["rows"][:SHOWN])
-        more = f" and {item['count'] - SHOWN} more" if item["count"] > SHOWN else ""
         hint = did_you_mean(item["label"], space.names)
-        said.append(f"{item['label']!r} ({item['count']} of {item['split']}: {rows}{more}{hint})")
-    rest = f" and {len(found) - SHOWN} more labels" if len(found) > SHOWN else ""
+        where = listed_places(item["rows"], item["count"])
+        said.append(f"{item['label']!r} in {item['split']}, {where}{hint}")
+    rest = f"; and {len(found) - SHOWN} more labels" if len(found) > SHOWN else ""
     cure = "correct them, add training rows, or set data.unseen_labels=drop"
     raise DataError(f"labels that no training row has: {'; '.join(said)}{rest}; {cure}")
 

@@ -19,7 +19,7 @@ from nlptk.data.sources import SPLITS, Given, find_splits
 from nlptk.data.splits import sample, set_aside
 from nlptk.errors import DataError
 from nlptk.recipe import DataSettings
-from nlptk.task import Column, LabelSpace
+from nlptk.task import NO_RULES, Column, LabelSpace, RowRules
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Splits:
     """The splits of a recipe's data; a split that the recipe does not have is None.
 
-    Columns: the roles that were found (label: int64 id, or a list of ids), `source_file`, `source_row` (1-based line of
-    a text file, 1-based place elsewhere), and `group` where the recipe names one.
+    Columns: the roles that were found (label: int64 id, or a list of ids), `source_file`, `source_row` (place
+    among the rows of its file, from 1; a header is no row), and `group` where the recipe names one.
     """
 
     train: Dataset | None
@@ -40,16 +40,18 @@ class Splits:
     report: DataReport
 
 
-def load_splits(settings: DataSettings, columns: Sequence[Column], *, seed: int) -> Splits:
+def load_splits(settings: DataSettings, columns: Sequence[Column], *, seed: int, rules: RowRules = NO_RULES) -> Splits:
     """Read, check, split and encode. The same settings, bytes and seed give the same rows in the same order.
 
     Raises:
         DataError: whatever the settings do not allow: bad rows, leakage, unseen labels, missing files or columns.
     """
-    return prepare(settings, columns, seed=seed, refuse=True)
+    return prepare(settings, columns, seed=seed, refuse=True, rules=rules)
 
 
-def prepare(settings: DataSettings, columns: Sequence[Column], *, seed: int, refuse: bool) -> Splits:
+def prepare(
+    settings: DataSettings, columns: Sequence[Column], *, seed: int, refuse: bool, rules: RowRules = NO_RULES
+) -> Splits:
     """`load_splits`, or with `refuse=False` the same report without refusing what a look at the data may show."""
     check_mapping(settings.columns, columns)
     if sum(column.kind == "label" for column in columns) > 1:
@@ -57,10 +59,12 @@ def prepare(settings: DataSettings, columns: Sequence[Column], *, seed: int, ref
     given = find_splits(settings)
     identity = {s: [[x.name, x.key] for x in g] if isinstance(g, list) else g for s, g in given.items()}
     kinds = [[c.role, c.kind, list(c.names), c.required, c.target] for c in columns]
-    key = cache.key_of("splits", identity, settings.model_dump(mode="json"), kinds, seed, refuse)
+    key = cache.key_of(
+        "splits", identity, settings.model_dump(mode="json"), kinds, seed, refuse, rules.forms, rules.key
+    )
     entry = cache.find(key)
     if entry is None:
-        entry = _Preparation(settings, tuple(columns), seed, refuse).run(given, key)
+        entry = _Preparation(settings, tuple(columns), seed, refuse, rules).run(given, key)
     space = entry.meta["labels"]
     opened = {split: open_dataset(path) for split, path in entry.files.items()}
     return Splits(
@@ -72,10 +76,11 @@ def prepare(settings: DataSettings, columns: Sequence[Column], *, seed: int, ref
     )
 
 
-def read_settings(settings: DataSettings, columns: Sequence[Column]) -> ReadSettings:
-    """What of a recipe's settings decides how a source is read."""
+def read_settings(settings: DataSettings, columns: Sequence[Column], rules: RowRules) -> ReadSettings:
+    """What of a recipe's settings, and of a task's rules, decides how a source is read."""
     mapping = dict(sorted(settings.columns.items()))
-    return ReadSettings(tuple(columns), mapping, settings.group, settings.label_separator, settings.encoding)
+    how = (settings.group, settings.label_separator, settings.encoding)
+    return ReadSettings(tuple(columns), mapping, *how, rules=rules)
 
 
 def refuse_bad_rows(parts: Sequence[Rows]) -> None:
@@ -100,8 +105,10 @@ def refuse_bad_rows(parts: Sequence[Rows]) -> None:
 class _Preparation:
     """The steps of one `prepare`, in order, with the report they fill."""
 
-    def __init__(self, settings: DataSettings, columns: tuple[Column, ...], seed: int, refuse: bool) -> None:
-        self.settings, self.columns, self.seed, self.refuse = settings, columns, seed, refuse
+    def __init__(
+        self, settings: DataSettings, columns: tuple[Column, ...], seed: int, refuse: bool, rules: RowRules
+    ) -> None:
+        self.settings, self.columns, self.seed, self.refuse, self.rules = settings, columns, seed, refuse, rules
         self.report = DataReport()
         self.vocabulary: dict[str, int] = {}
         self.encoding: labels.Encoding | None = None
@@ -128,7 +135,7 @@ class _Preparation:
         return [part for part in parts if len(part.rows)]
 
     def _read(self, given: Mapping[str, Given]) -> dict[str, list[Rows]]:
-        how = read_settings(self.settings, self.columns)
+        how = read_settings(self.settings, self.columns, self.rules)
         found: dict[str, list[Rows]] = {}
         for split, sources in given.items():
             if isinstance(sources, list):

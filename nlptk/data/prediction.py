@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,14 @@ from nlptk.data import cache
 from nlptk.data import labels as encodings
 from nlptk.data.columns import check_mapping
 from nlptk.data.encoding import open_dataset, write_part
+from nlptk.data.inputs import Inputs
 from nlptk.data.loading import read_settings, refuse_bad_rows
 from nlptk.data.pools import Part, build_pool
 from nlptk.data.rows import Rows, read_source
 from nlptk.data.sources import find_sources
 from nlptk.errors import DataError
 from nlptk.recipe import DataSettings
-from nlptk.task import Column, LabelSpace
+from nlptk.task import NO_RULES, Column, LabelSpace, RowRules, input_forms
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,6 +31,7 @@ def read_rows(
     settings: DataSettings,
     labels: LabelSpace | None = None,
     targets: bool = False,
+    rules: RowRules = NO_RULES,
 ) -> Dataset:
     """The rows of a file in order, without targets, or with them to measure against.
 
@@ -39,17 +42,51 @@ def read_rows(
     Raises:
         DataError: as `load_splits`, for bad rows, missing columns and labels the model does not know.
     """
-    check_mapping(settings.columns, columns)
     wanted = [c for c in columns if not c.target or (targets and (c.kind != "label" or labels is not None))]
+    check_mapping(settings.columns, columns)
+    rules = rules if targets else without_targets(rules, columns)
+    return _opened(_parts(path, wanted, settings, rules, whole=False), wanted, settings, labels)
+
+
+def read_whole_rows(
+    path: str | Path | list[str], columns: Sequence[Column], *, settings: DataSettings, rules: RowRules = NO_RULES
+) -> tuple[Dataset, Inputs]:
+    """The rows of a file in order without targets, as `read_rows` gives them, and beside them all their columns.
+
+    Raises:
+        DataError: as `read_rows`.
+    """
+    wanted = [column for column in columns if not column.target]
+    check_mapping(settings.columns, columns)
+    parts = _parts(path, wanted, settings, without_targets(rules, columns), whole=True)
+    rows = _opened(parts, wanted, settings, None)
+    names = dict.fromkeys(name for part in parts for name in part.present)
+    # without targets no row is dropped but those behind max_rows, so the first ones are the same
+    return rows, Inputs([part.inputs for part in parts if part.inputs is not None], list(names), len(rows))
+
+
+def without_targets(rules: RowRules, columns: Sequence[Column]) -> RowRules:
+    """The rules for rows that are to be predicted."""
+    return replace(rules, forms=tuple(input_forms(rules.forms, columns)))
+
+
+def _parts(
+    path: str | Path | list[str], wanted: list[Column], settings: DataSettings, rules: RowRules, *, whole: bool
+) -> list[Rows]:
+    """The good rows of every source, or a refusal of the bad ones."""
     roles = {column.role for column in wanted}
     mapping = {role: name for role, name in settings.columns.items() if role in roles}
-    how = read_settings(settings.model_copy(update={"columns": mapping, "group": None}), wanted)
+    how = read_settings(settings.model_copy(update={"columns": mapping, "group": None}), wanted, rules)
     sources = find_sources(str(path) if isinstance(path, Path) else path, settings)
-    parts = [read_source(source, how) for source in sources]
+    parts = [read_source(source, replace(how, whole=whole)) for source in sources]
     if settings.bad_rows == "refuse":
         refuse_bad_rows(parts)
     if not sum(rows.count for rows in parts):
         raise DataError(f"{sources[0].name}: no usable row: {parts[0].problems.listed()}")
+    return parts
+
+
+def _opened(parts: list[Rows], wanted: list[Column], settings: DataSettings, labels: LabelSpace | None) -> Dataset:
     known = labels.to_json() if labels is not None else None
     how_rows = [settings.max_rows, settings.unseen_labels, settings.label_names, known]
     identity = [[rows.source.name, rows.file.name] for rows in parts]

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 REMEMBERED = 20
 SHOWN = 5
+
+
+def listed_places(places: Sequence[Mapping[str, Any]], count: int, *, shown: int = SHOWN) -> str:
+    """The first places of some rows, by file. count: of all the rows.
+
+    >>> listed_places([{"file": "a.csv", "row": 3}, {"file": "a.csv", "row": 8}, {"file": "b.csv", "row": 1}], 43)
+    'a.csv: rows 3, 8; b.csv: row 1 (and 40 more)'
+    """
+    by_file: dict[str, list[str]] = {}
+    for place in places[:shown]:
+        by_file.setdefault(place["file"], []).append(str(place["row"]))
+    said = [f"{file}: {'rows' if len(rows) > 1 else 'row'} {', '.join(rows)}" for file, rows in by_file.items()]
+    left = count - len(places[:shown])
+    return "; ".join(said) + (f" (and {left} more)" if left else "")
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from nlptk.data import cache
 from nlptk.data.columns import resolve, same_column
+from nlptk.data.conll import ConllReader
 from nlptk.data.formats import Batch, DelimitedReader, JsonLinesReader, JsonReader, Reader
+from nlptk.data.inputs import InputsWriter
 from nlptk.data.normalize import text_key
 from nlptk.data.problems import Problems
 from nlptk.data.tables import DatasetReader, ParquetReader
-from nlptk.data.text_files import known_format
-from nlptk.data.values import JsonValues, LabelValues, NumberValues, TextValues, Values, Wrong
+from nlptk.data.text_files import Format
+from nlptk.data.values import JsonValues, LabelValues, NumberValues, TextValues, Values, Wrong, is_missing
 from nlptk.errors import DataError
-from nlptk.task import Column
+from nlptk.task import NO_RULES, Column, RowRules
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,24 +37,27 @@ GROUP = "group"
 class Source:
     """One thing that rows are read from: a file, or a data set that is already open.
 
-    name: as messages show it. key: stands for the content in the cache's keys.
+    name: as messages show it. key: stands for the content in the cache's keys. kind: what the file holds.
     """
 
     name: str
     key: str
     path: Path | None = None
+    kind: Format | None = None
     dataset: Dataset | None = None
 
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """What decides how a source is read."""
+    """What decides how a source is read. whole: all columns are kept, beside those that have a role."""
 
     columns: tuple[Column, ...]
     mapping: Mapping[str, str]
     group: str | None = None
     separator: str | None = None
     encoding: str = "utf-8"
+    whole: bool = False
+    rules: RowRules = NO_RULES
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Rows:
     """The good rows of one source: an Arrow file, and what was noted.
 
     file: columns by role (labels as lists of places in `vocabulary`, nested values as JSON text), `source_row`,
-    `_key` (what makes two rows the same text) and `group` where one is asked for.
+    `_key` (what makes two rows the same text) and `group` where one is asked for. inputs: the same rows with all their
+    columns, where they were read whole (see `inputs.Inputs`).
     """
 
     source: Source
@@ -73,6 +80,7 @@ class Rows:
     label_form: str | None
     declared: list[str] | None
     json_types: dict[str, pa.DataType]
+    inputs: Path | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
@@ -85,18 +93,20 @@ def open_reader(source: Source, encoding: str) -> Reader:
     """A reader for the source.
 
     Raises:
-        DataError: an unknown extension, a damaged file, an empty one.
+        DataError: a damaged file, an empty one.
     """
     if source.dataset is not None:
         return DatasetReader(source.dataset)
     assert source.path is not None
-    kind = known_format(source.path)
+    kind = source.kind
     if kind == "parquet":
         return ParquetReader(source.path)
     if kind == "jsonl":
         return JsonLinesReader(source.path, encoding)
     if kind == "json":
         return JsonReader(source.path, encoding)
+    if kind == "conll":
+        return ConllReader(source.path, encoding)
     return DelimitedReader(source.path, encoding, delimiter="," if kind == "csv" else "\t")
 
 
@@ -107,8 +117,9 @@ def read_source(source: Source, settings: ReadSettings) -> Rows:
         DataError: the source cannot be read, lacks a column, or holds no row. Bad rows are noted, not raised.
     """
     kinds = [[c.role, c.kind, list(c.names), c.required, c.target] for c in settings.columns]
-    how = [dict(settings.mapping), settings.group, settings.separator, settings.encoding]
-    suffix = known_format(source.path) + str(source.name.endswith(".gz")) if source.path else "dataset"
+    how: list[Any] = [dict(settings.mapping), settings.group, settings.separator, settings.encoding, settings.whole]
+    how += [settings.rules.forms, settings.rules.key]
+    suffix = f"{source.kind}{source.name.endswith('.gz')}" if source.path else "dataset"
     key = cache.key_of("rows", source.key, suffix, kinds, how)
     entry = cache.find(key)
     if entry is None:
@@ -120,23 +131,30 @@ def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
     reader = open_reader(source, settings.encoding)
     problems = Problems()
     if not reader.columns:
-        for _ in reader.batches([], problems):
+        for _ in _shown(reader.batches([], problems), source, reader.total):
             pass
         raise DataError(f"{source.name}: not one row could be read: {problems.listed() or 'there is none'}")
-    mapping = resolve(settings.columns, reader.columns, mapping=settings.mapping, where=source.name)
+    forms = settings.rules.forms
+    mapping = resolve(settings.columns, reader.columns, mapping=settings.mapping, where=source.name, forms=forms)
     group = settings.group
     if group is not None:
         group = same_column(group, reader.columns, where=source.name, setting="data.group")
     found = [column for column in settings.columns if column.role in mapping]
     values = [_values(column, mapping, reader, settings=settings, where=source.name) for column in found]
     with cache.draft(key) as draft:
-        writer = _Writer(draft.path("rows"), values, key_roles(settings.columns, mapping), group is not None)
+        keys = key_roles(settings.columns, mapping)
+        writer = _Writer(draft.path("rows"), values, keys, group is not None, settings.rules)
+        inputs = InputsWriter(draft.path("inputs"))
         try:
             wanted = list(dict.fromkeys([*mapping.values(), *([group] if group else [])]))
-            for batch in reader.batches(wanted, problems):
-                writer.add(batch, mapping, group, problems)
+            batches = reader.batches(wanted, problems, whole=settings.whole)
+            for batch in _shown(batches, source, reader.total):
+                good = writer.add(batch, mapping, group, problems)
+                if batch.inputs is not None:
+                    inputs.add(batch.inputs, good)
         finally:
             writer.close()
+            inputs.close()
         if not writer.count and not problems.count:
             raise DataError(f"{source.name}: no rows; the file has a header at most")
         meta = {
@@ -147,7 +165,19 @@ def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
             "blank_lines": reader.blank_lines,
             **_noted(values),
         }
-        return draft.commit(["rows"], meta)
+        return draft.commit(["rows", "inputs"] if settings.whole else ["rows"], meta)
+
+
+def _shown(batches: Iterator[Batch], source: Source, total: int | None) -> Iterator[Batch]:
+    """The batches, with a bar that counts their rows where reading takes longer than two seconds."""
+    from tqdm.auto import tqdm
+
+    hidden = os.environ.get("RANK", "0") != "0"  # of several processes one shows what all of them read
+    name = Path(source.name).name
+    with tqdm(desc=f"reading {name}", total=total, unit="row", delay=2, leave=False, disable=hidden or None) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch.numbers))
 
 
 def key_roles(columns: Sequence[Column], found: Mapping[str, str]) -> list[str]:
@@ -161,14 +191,14 @@ def _values(
     column: Column, mapping: Mapping[str, str], reader: Reader, *, settings: ReadSettings, where: str
 ) -> Values:
     role, required, cells = column.role, column.required, reader.cells
+    names = reader.class_names.get(mapping[role])
     if column.kind == "text":
         # a column may be absent where it is optional, but a row may not lack an input that the other rows have
         return TextValues(role, required or not column.target)
     if column.kind == "number":
         return NumberValues(role, required, cells)
     if column.kind == "json":
-        return JsonValues(role, where, required, cells)
-    names = reader.class_names.get(mapping[role])
+        return JsonValues(role, where, required, cells, names)
     return LabelValues(role, required, cells, settings.separator, names)
 
 
@@ -193,16 +223,17 @@ def _opened(source: Source, entry: cache.Entry) -> Rows:
     packed = {role: base64.b64decode(text) for role, text in meta.pop("json_types").items()}
     types = {role: pa.ipc.read_schema(pa.py_buffer(raw)).field("value").type for role, raw in packed.items()}
     problems = Problems.from_json(meta.pop("problems"))
-    return Rows(source=source, file=entry.files["rows"], problems=problems, json_types=types, **meta)
+    inputs = entry.files.get("inputs")
+    return Rows(source=source, file=entry.files["rows"], inputs=inputs, problems=problems, json_types=types, **meta)
 
 
 class _Writer:
     """Checks batches and writes the good rows."""
 
-    def __init__(self, path: Path, values: list[Values], keys: list[str], grouped: bool) -> None:
+    def __init__(self, path: Path, values: list[Values], keys: list[str], grouped: bool, rules: RowRules) -> None:
         import pyarrow as pa
 
-        self.values, self.keys, self.grouped, self.count = values, keys, grouped, 0
+        self.values, self.keys, self.grouped, self.count, self.rules = values, keys, grouped, 0, rules
         fields = [pa.field(value.role, value.arrow([]).type) for value in values]
         fields += [pa.field(ROW, pa.int64()), pa.field(KEY, pa.binary(16))]
         fields += [pa.field(GROUP, pa.string())] if grouped else []
@@ -210,20 +241,49 @@ class _Writer:
         self.sink = pa.OSFile(str(path), "wb")
         self.stream = pa.ipc.new_stream(self.sink, self.schema)
 
-    def add(self, batch: Batch, mapping: Mapping[str, str], group: str | None, problems: Problems) -> None:
+    def add(self, batch: Batch, mapping: Mapping[str, str], group: str | None, problems: Problems) -> list[int]:
+        """Write the good rows of a batch. Returns: their places in it."""
         wrong: Wrong = {}
-        columns = {v.role: v.convert(list(batch.columns[mapping[v.role]]), wrong) for v in self.values}
+        columns = {v.role: list(batch.columns[mapping[v.role]]) for v in self.values}
+        for value in self.values:
+            if isinstance(value, JsonValues):
+                value.parse(columns[value.role], wrong)
+        if self.rules != NO_RULES:
+            self._apply_rules(columns, wrong)
+        columns = {v.role: v.convert(columns[v.role], wrong) for v in self.values}
         groups = _groups(batch.columns[group], wrong) if group is not None else []
         numbers = batch.numbers
         for place in sorted(wrong):
             problems.add(numbers[place], " and ".join(wrong[place]))
+        good = [place for place in range(len(numbers)) if place not in wrong]
         if wrong:
-            good = [place for place in range(len(numbers)) if place not in wrong]
             columns = {role: [column[place] for place in good] for role, column in columns.items()}
             numbers = [numbers[place] for place in good]
             groups = [groups[place] for place in good] if group is not None else []
         if numbers:
             self._write(columns, numbers, groups)
+        return good
+
+    def _apply_rules(self, columns: dict[str, list[Any]], wrong: Wrong) -> None:
+        """Put the task's own form of every row into the columns, or note what is wrong with the row."""
+        forms, check = self.rules.forms, self.rules.check
+        for place, row in enumerate(zip(*columns.values(), strict=True)):
+            if place in wrong:
+                continue
+            has = {role: item for role, item in zip(columns, row, strict=True) if not is_missing(item)}
+            if forms and not any(set(form) <= set(has) for form in forms):
+                wanted = ", or ".join(" and ".join(form) for form in forms)
+                wrong.setdefault(place, []).append(f"has {', '.join(has) or 'nothing to read'}; expected {wanted}")
+                continue
+            if check is None:
+                continue
+            try:
+                kept = check(has)
+            except ValueError as error:
+                wrong.setdefault(place, []).append(str(error))
+                continue
+            for role, item in kept.items():
+                columns[role][place] = item
 
     def _write(self, columns: dict[str, list[Any]], numbers: list[int], groups: list[str]) -> None:
         import pyarrow as pa

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlptk.data.cache import file_digest, key_of
 from nlptk.data.rows import Source
-from nlptk.data.text_files import KNOWN, format_of, known_format
+from nlptk.data.text_files import KNOWN, Format, format_of, known_format
 from nlptk.errors import DataError
 from nlptk.nearest import did_you_mean
 from nlptk.recipe import DataSettings
@@ -85,23 +85,23 @@ def _offered(value: str | list[str], settings: DataSettings) -> dict[str, Source
     if isinstance(value, list):
         if not value:
             raise DataError("data: an empty list of files; give at least one")
-        return {"train": _files([path for item in value for path in _matching(item)])}
+        return {"train": _files([path for item in value for path in _matching(item, settings.format)], settings.format)}
     path = Path(value).expanduser()
     if path.is_dir():
-        return _from_folder(path, value)
+        return _from_folder(path, value, settings.format)
     if path.exists():
-        return {"train": _files([path])}
+        return {"train": _files([path], settings.format)}
     if _HUB_NAME.fullmatch(value) and format_of(path) is None and not value.lower().endswith(".gz"):
         return _from_hub(value, settings)
-    return {"train": _files(_matching(value))}
+    return {"train": _files(_matching(value, settings.format), settings.format)}
 
 
-def _matching(item: str) -> list[Path]:
+def _matching(item: str, kind: Format | None) -> list[Path]:
     path = Path(item).expanduser()
     if path.is_file():
         return [path]
     if path.is_dir():
-        return _data_files(path)
+        return _data_files(path, kind)
     if glob.has_magic(item):
         matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
         files = [match for match in matches if match.is_file()]
@@ -118,33 +118,34 @@ def _near(path: Path) -> str:
     return did_you_mean(path.name, (entry.name for entry in folder.iterdir()))
 
 
-def _files(paths: Sequence[Path]) -> Sources:
-    kinds = {known_format(path): path for path in paths}
+def _files(paths: Sequence[Path], kind: Format | None) -> Sources:
+    """kind: what all of them hold; by default what their extensions say."""
+    kinds = {kind or known_format(path): path for path in paths}
     if len(kinds) > 1:
         came = ", ".join(f"{path.name} ({kind})" for kind, path in kinds.items())
         raise DataError(f"{paths[0].parent}: files of different kinds: {came}; give files of one kind")
     twice = {path for path in paths if sum(path.resolve() == other.resolve() for other in paths) > 1}
     if twice:
         raise DataError(f"{min(twice)}: given twice; give every file once")
-    return [Source(name=str(path), key=file_digest(path), path=path) for path in paths]
+    return [Source(name=str(path), key=file_digest(path), path=path, kind=next(iter(kinds))) for path in paths]
 
 
-def _data_files(folder: Path) -> list[Path]:
+def _data_files(folder: Path, kind: Format | None) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in entries if entry.is_file() and format_of(entry) is not None]
+    files = [entry for entry in entries if entry.is_file() and (kind or format_of(entry))]
     if not files:
-        raise DataError(f"{folder}: no data file in this folder; expected files ending in {KNOWN}")
+        raise DataError(f"{folder}: no data file in this folder; expected files ending in {KNOWN}, or set data.format")
     return files
 
 
-def _from_folder(folder: Path, name: str) -> dict[str, Sources]:
+def _from_folder(folder: Path, name: str, kind: Format | None) -> dict[str, Sources]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _from_disk(folder, name)
-    files = _data_files(folder)
+    files = _data_files(folder, kind)
     by_split = {split: [f for f in files if f.name.lower().startswith(_PREFIXES[split])] for split in SPLITS}
     if not by_split["train"]:
         by_split["train"] = [file for file in files if file not in by_split["validation"] + by_split["test"]]
-    return {split: _files(found) for split, found in by_split.items() if found}
+    return {split: _files(found, kind) for split, found in by_split.items() if found}
 
 
 def _from_disk(folder: Path, name: str) -> dict[str, Sources]:

@@ -33,11 +33,12 @@ def class_names_of(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 @dataclass
 class ParquetReader:
-    """A parquet file; a row's number is its 1-based place. ClassLabel names in its Hugging Face metadata are kept."""
+    """A parquet file. ClassLabel names in its Hugging Face metadata are kept."""
 
     path: Path
     columns: list[str] = field(init=False)
     class_names: Mapping[str, tuple[str, ...]] = field(init=False)
+    total: int | None = field(init=False)
     cells: bool = False
     blank_lines: int = 0
 
@@ -45,14 +46,16 @@ class ParquetReader:
         import pyarrow.parquet as pq
 
         with self._opened() as stream:
-            schema = pq.ParquetFile(stream).schema_arrow
+            file = pq.ParquetFile(stream)
+            schema, self.total = file.schema_arrow, file.metadata.num_rows
         self.columns = list(schema.names)
         self.class_names = _declared(schema.metadata or {})
 
     def _opened(self) -> _Parquet:
         return _Parquet(self.path)
 
-    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]:
+    def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         with self._opened() as stream:
@@ -62,8 +65,9 @@ class ParquetReader:
             average = max(1, size // max(1, file.metadata.num_rows))
             rows = max(1, min(BATCH_ROWS, BATCH_CHARACTERS // average))
             number = 1
-            for part in file.iter_batches(batch_size=rows, columns=list(wanted)):
-                yield Batch(list(range(number, number + part.num_rows)), part.to_pydict())
+            for part in file.iter_batches(batch_size=rows, columns=None if whole else list(wanted)):
+                inputs = pa.Table.from_batches([part]) if whole else None
+                yield Batch(list(range(number, number + part.num_rows)), part.select(wanted).to_pydict(), inputs)
                 number += part.num_rows
 
 
@@ -106,21 +110,23 @@ def _declared(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str, ...]]:
 
 @dataclass
 class DatasetReader:
-    """An opened data set (from `save_to_disk` or the Hub); a row's number is its 1-based place."""
+    """An opened data set (from `save_to_disk` or the Hub)."""
 
     dataset: Dataset
     columns: list[str] = field(init=False)
     class_names: Mapping[str, tuple[str, ...]] = field(init=False)
+    total: int | None = field(init=False)
     cells: bool = False
     blank_lines: int = 0
 
     def __post_init__(self) -> None:
-        self.columns = list(self.dataset.column_names)
+        self.columns, self.total = list(self.dataset.column_names), len(self.dataset)
         self.class_names = class_names_of(self.dataset.features)
 
-    def batches(self, wanted: Sequence[str], problems: Problems) -> Iterator[Batch]:
+    def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
         number = 1
-        view = self.dataset.select_columns(list(wanted)).with_format("arrow")
+        view = (self.dataset if whole else self.dataset.select_columns(list(wanted))).with_format("arrow")
         for part in view.iter(batch_size=BATCH_ROWS // 10):
-            yield Batch(list(range(number, number + part.num_rows)), part.to_pydict())
+            columns = part.select(list(wanted)).to_pydict()
+            yield Batch(list(range(number, number + part.num_rows)), columns, part if whole else None)
             number += part.num_rows

@@ -9,11 +9,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, TextIO, cast
+from typing import BinaryIO, TextIO, cast
 
 from nlptk.errors import DataError
-
-Format = Literal["csv", "tsv", "json", "jsonl", "parquet"]
+from nlptk.recipe import FileFormat as Format
 
 EXTENSIONS: dict[str, Format] = {
     ".csv": "csv",
@@ -22,7 +21,12 @@ EXTENSIONS: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+    ".conll": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".bio": "conll",
 }
+READ_ONLY: tuple[Format, ...] = ("conll", "squad")
 KNOWN = f"{', '.join(EXTENSIONS)}, each also with .gz"
 
 _MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's
@@ -49,7 +53,21 @@ def known_format(path: Path) -> Format:
     found = format_of(path)
     if found is None:
         came = "".join(path.suffixes[-2:]) or "no extension"
-        raise DataError(f"{path}: {came} is not a kind of file nlptk knows; expected {KNOWN}")
+        raise DataError(f"{path}: {came} is not a kind of file nlptk knows; expected {KNOWN}, or set data.format")
+    return found
+
+
+def written_format(path: Path) -> Format:
+    """The format of a file to be written.
+
+    Raises:
+        DataError: the extension is none that nlptk writes.
+    """
+    found = format_of(path)
+    if found is None or found in READ_ONLY:
+        came = "".join(path.suffixes[-2:]) or "no extension"
+        written = ", ".join(name for name, kind in EXTENSIONS.items() if kind not in READ_ONLY)
+        raise DataError(f"{path}: {came} is not a kind of file nlptk writes; expected {written}, each also with .gz")
     return found
 
 

@@ -44,14 +44,15 @@ def _note(wrong: Wrong, place: int, reason: str) -> None:
     wrong.setdefault(place, []).append(reason)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value is none: null, NaN, or a key that its object does not have."""
     return value is None or value is ABSENT or (isinstance(value, float) and math.isnan(value))
 
 
 def text_fault(value: Any) -> str | None:
     """Why a value is no text to learn from, or None."""
     if type(value) is not str:
-        return f"is {described(value)}" + ("" if _is_missing(value) else "; expected a text")
+        return f"is {described(value)}" + ("" if is_missing(value) else "; expected a text")
     if not value or value.isspace():
         return f"is {described(value)}"
     if "\0" in value:
@@ -79,7 +80,7 @@ class TextValues:
             fault = text_fault(value)
             if fault is None:
                 continue
-            if not self.required and (_is_missing(value) or (isinstance(value, str) and not value.strip())):
+            if not self.required and (is_missing(value) or (isinstance(value, str) and not value.strip())):
                 raw[place] = None
                 continue
             _note(wrong, place, f"{self.role} {fault}")
@@ -102,7 +103,7 @@ class NumberValues:
     def convert(self, raw: list[Any], wrong: Wrong) -> list[Any]:
         values: list[float | None] = []
         for place, value in enumerate(raw):
-            absent = _is_missing(value) or (self.cells and not value.strip())
+            absent = is_missing(value) or (self.cells and not value.strip())
             number = None if absent else self._number(value)
             values.append(number)
             if number is None and (self.required or not absent):
@@ -151,7 +152,7 @@ class LabelValues:
                 continue
             if self.cells and self.separator:
                 value = [part.strip() for part in value.split(self.separator)] if value.strip() else []
-            elif not self.required and _is_missing(value):
+            elif not self.required and is_missing(value):
                 values.append(None)
                 continue
             names, fault = self._names(value)
@@ -167,7 +168,7 @@ class LabelValues:
 
     def _names(self, value: Any) -> tuple[list[str], str | None]:
         is_list = isinstance(value, list | tuple)
-        if _is_missing(value) or (isinstance(value, str) and not value.strip()):
+        if is_missing(value) or (isinstance(value, str) and not value.strip()):
             return [], f"is {described(value)}"
         form: Literal["single", "list"] = "list" if is_list else "single"
         self.form = self.form or form
@@ -205,25 +206,51 @@ class LabelValues:
 
 @dataclass
 class JsonValues:
-    """Nested values, kept as JSON text until the type of all of them is known (`type` grows with every batch)."""
+    """Nested values, kept as JSON text until the type of all of them is known (`type` grows with every batch).
+
+    class_names: of the numbers in the lists, where the source declares them (a list of ClassLabel).
+    """
 
     role: str
     where: str
     required: bool = True
     cells: bool = False
+    class_names: tuple[str, ...] | None = None
     type: pa.DataType | None = None
+
+    def parse(self, raw: list[Any], wrong: Wrong) -> None:
+        """Turn the cells of a delimited file into the values they say, and numbers of classes into their names, in
+        place; before `convert`."""
+        if self.class_names is not None:
+            for place, value in enumerate(raw):
+                raw[place] = self._named(value, self.class_names, place, wrong)
+        if not self.cells:
+            return
+        for place, cell in enumerate(raw):
+            try:
+                raw[place] = json.loads(cell) if cell.strip() else None
+            except (ValueError, RecursionError) as error:
+                _note(wrong, place, f"{self.role} is not JSON: {error}")
+
+    def _named(self, value: Any, names: tuple[str, ...], place: int, wrong: Wrong) -> Any:
+        if not isinstance(value, list):
+            return value
+        strange = [item for item in value if isinstance(item, int) and not 0 <= item < len(names)]
+        if strange:
+            _note(wrong, place, f"{self.role} holds {strange[0]}, which is outside 0..{len(names) - 1}")
+            return value
+        return [names[item] if isinstance(item, int) else item for item in value]
 
     def convert(self, raw: list[Any], wrong: Wrong) -> list[Any]:
         texts: list[str | None] = []
         parsed: list[Any] = []
         for place, value in enumerate(raw):
             text = None
-            if _is_missing(value) or (self.cells and not value.strip()):
+            if is_missing(value):
                 if self.required:
                     _note(wrong, place, f"{self.role} is {described(value)}")
             else:
                 try:
-                    value = json.loads(value) if self.cells else value
                     text = json.dumps(value, ensure_ascii=True, sort_keys=True)
                     parsed.append(value)
                 except (ValueError, TypeError, RecursionError) as error:

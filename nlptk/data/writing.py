@@ -9,33 +9,36 @@ import itertools
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from nlptk.data.cache import disk_errors
 from nlptk.data.formats import BATCH_ROWS
-from nlptk.data.text_files import known_format
+from nlptk.data.text_files import written_format
 from nlptk.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = Mapping[str, Any]
 
 
-def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
+def write_rows(path: str | Path, rows: Iterable[Row], *, types: Mapping[str, pa.DataType] | None = None) -> None:
     """Write rows to a file whose extension says the format; the file appears when it is whole, or not at all.
 
     The columns of csv, tsv and parquet are those of the first row; values that are no text or number become JSON text
-    in csv and tsv. With .gz the same rows give the same bytes.
+    in csv and tsv. With .gz the same rows give the same bytes. types: of parquet columns whose first rows do not tell.
 
     Raises:
         DataError: an unknown extension, a full disk, or a row whose keys or types do not fit the others.
     """
     path = Path(path)
-    kind = known_format(path)
+    kind = written_format(path)
     with _replacing(path) as stream:
         if kind == "parquet":
-            _write_parquet(path, stream, rows)
+            _write_parquet(path, stream, rows, types or {})
             return
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         if kind == "jsonl":
@@ -68,9 +71,20 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 def _json(row: Any, path: Path, number: int) -> str:
     try:
-        return json.dumps(dict(row) if isinstance(row, Mapping) else row, ensure_ascii=False, default=_plain)
+        value = dict(row) if isinstance(row, Mapping) else row
+        text = json.dumps(value, ensure_ascii=False, default=_plain)
+        return text if _encodable(text) else json.dumps(value, default=_plain)
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}, row {number}: cannot be written as JSON: {error}") from error
+
+
+def _encodable(text: str) -> bool:
+    """Whether a text has a UTF-8 form; half a surrogate pair has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:
@@ -79,6 +93,15 @@ def _plain(value: Any) -> Any:
     if plain is None:
         raise TypeError(f"{type(value).__name__} has no JSON form")
     return plain()
+
+
+def _schema(batch: Sequence[Row], types: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Of the first rows, in their columns' order."""
+    import pyarrow as pa
+
+    told = pa.Table.from_pylist([{name: row[name] for name in row if name not in types} for row in batch]).schema
+    names = list(batch[0]) if batch else []
+    return pa.schema([pa.field(name, types[name]) if name in types else told.field(name) for name in names])
 
 
 def _write_array(path: Path, text: TextIO, rows: Iterable[Row]) -> None:
@@ -108,10 +131,12 @@ def _write_delimited(path: Path, text: TextIO, rows: Iterable[Row], delimiter: s
 def _cell(value: Any, path: Path, number: int) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else _json(value, path, number)
+    if isinstance(value, str) and _encodable(value):
+        return value
+    return _json(value, path, number)
 
 
-def _write_parquet(path: Path, stream: BinaryIO, rows: Iterable[Row]) -> None:
+def _write_parquet(path: Path, stream: BinaryIO, rows: Iterable[Row], types: Mapping[str, pa.DataType]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -122,7 +147,7 @@ def _write_parquet(path: Path, stream: BinaryIO, rows: Iterable[Row]) -> None:
             batch = [dict(row) for row in itertools.islice(source, BATCH_ROWS)]
             if not batch and writer is not None:
                 break
-            table = pa.Table.from_pylist(batch, schema=writer.schema if writer is not None else None)
+            table = pa.Table.from_pylist(batch, schema=writer.schema if writer is not None else _schema(batch, types))
             if writer is None:
                 writer = pq.ParquetWriter(stream, table.schema)
             writer.write_table(table)

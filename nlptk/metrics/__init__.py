@@ -1,4 +1,4 @@
-"""Local metrics: `evaluate.Metric` modules that never touch the network, and every figure of a classifier in one call.
+"""Local metrics: `evaluate.Metric` modules that never touch the network, and every figure of a task in one call.
 
     >>> import numpy as np
     >>> from nlptk.metrics import classification_figures
@@ -8,22 +8,43 @@
     >>> figures["accuracy"].value, figures["roc_auc"].value
     (0.75, 1.0)
 
-Importing this package loads numpy and nothing heavier: scikit-learn, scipy and evaluate are imported when needed.
+Each task has its function, with bootstrap intervals: `classification_figures`, `entity_figures`, `answer_figures`,
+`summary_figures`, `similarity_figures`, `generation_figures`, `translation_figures`.
+
+Importing this package loads numpy and nothing heavier: scikit-learn, scipy, evaluate, seqeval, rouge-score, sacrebleu
+are imported when needed.
 """
 
+from nlptk.metrics.answers import answer_figures, best_threshold
 from nlptk.metrics.calibration import expected_calibration_error, reliability_bins
+from nlptk.metrics.correlations import similarity_figures
 from nlptk.metrics.figures import classification_figures
 from nlptk.metrics.registry import load, names
+from nlptk.metrics.spans import entity_figures, entity_spans, per_type
+from nlptk.metrics.summaries import rouge_scores, summary_figures
 from nlptk.metrics.tables import confusion, per_class
+from nlptk.metrics.texts import generation_figures
 from nlptk.metrics.thresholds import tune_thresholds
+from nlptk.metrics.translations import translation_figures, translation_signatures
 
 __all__ = [
+    "answer_figures",
+    "best_threshold",
     "classification_figures",
     "confusion",
+    "entity_figures",
+    "entity_spans",
     "expected_calibration_error",
+    "generation_figures",
     "load",
     "names",
     "per_class",
+    "per_type",
     "reliability_bins",
+    "rouge_scores",
+    "similarity_figures",
+    "summary_figures",
+    "translation_figures",
+    "translation_signatures",
     "tune_thresholds",
 ]

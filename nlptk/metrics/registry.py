@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nlptk.errors import RecipeError
@@ -11,20 +12,33 @@ if TYPE_CHECKING:
     import evaluate
 
 CLASSES = {
-    "accuracy": "Accuracy",
-    "average_precision": "AveragePrecision",
-    "brier": "Brier",
-    "ece": "Ece",
-    "f1": "F1",
-    "hamming_loss": "HammingLoss",
-    "jaccard": "Jaccard",
-    "log_loss": "LogLoss",
-    "mcc": "Mcc",
-    "precision": "Precision",
-    "recall": "Recall",
-    "roc_auc": "RocAuc",
-    "subset_accuracy": "SubsetAccuracy",
+    "accuracy": "modules.Accuracy",
+    "average_precision": "modules.AveragePrecision",
+    "brier": "modules.Brier",
+    "chrf": "task_modules.Chrf",
+    "distinct": "task_modules.Distinct",
+    "ece": "modules.Ece",
+    "f1": "modules.F1",
+    "hamming_loss": "modules.HammingLoss",
+    "jaccard": "modules.Jaccard",
+    "log_loss": "modules.LogLoss",
+    "mcc": "modules.Mcc",
+    "novelty": "task_modules.Novelty",
+    "partial_f1": "task_modules.PartialF1",
+    "pearsonr": "task_modules.Pearsonr",
+    "perplexity": "task_modules.Perplexity",
+    "precision": "modules.Precision",
+    "recall": "modules.Recall",
+    "roc_auc": "modules.RocAuc",
+    "rouge": "task_modules.Rouge",
+    "sacrebleu": "task_modules.Sacrebleu",
+    "seq_rep_4": "task_modules.SeqRep4",
+    "seqeval": "task_modules.Seqeval",
+    "spearmanr": "task_modules.Spearmanr",
+    "squad_v2": "task_modules.SquadV2",
+    "subset_accuracy": "modules.SubsetAccuracy",
 }
+"""Name -> module here and class."""
 
 
 def names() -> tuple[str, ...]:
@@ -41,10 +55,9 @@ def load(name: str) -> evaluate.Metric:
     Raises:
         RecipeError: the name is not known; the message gives the nearest one.
     """
-    from nlptk.metrics import modules
-
     if name not in CLASSES:
         hint = did_you_mean(name, CLASSES)
         raise RecipeError(f"metric {name!r}: unknown{hint}; expected one of {', '.join(names())}")
-    module: evaluate.Metric = getattr(modules, CLASSES[name])()
-    return module
+    module, _, kind = CLASSES[name].partition(".")
+    metric: evaluate.Metric = getattr(import_module(f"nlptk.metrics.{module}"), kind)()
+    return metric

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from nlptk import artifact, registry
 from nlptk.errors import ArtifactError, DataError
-from nlptk.task import Features, Ledger, Prediction, Task
+from nlptk.task import Features, Ledger, Prediction, Task, input_forms
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def pipeline(
 
     folder, manifest = artifact.load_manifest(model, verify=verify)
     task = load_task(manifest)
-    tokenizer = load_tokenizer(str(folder))
+    task.tokenizer = tokenizer = load_tokenizer(str(folder))
     loaded = load_model(str(folder), task, tokenizer)
     if loaded.new or loaded.reshaped:
         lacking = ", ".join([*loaded.new, *loaded.reshaped][:5])
@@ -105,7 +105,8 @@ class Pipeline:
     def _row(self, row: Row, index: int) -> dict[str, Any]:
         """Roles of one row, checked."""
         inputs = [column for column in self.task.columns if not column.target]
-        given = {inputs[0].role: row} if isinstance(row, str) else row
+        text = next((column.role for column in inputs if column.kind == "text"), inputs[0].role)
+        given = {text: row} if isinstance(row, str) else row
         if isinstance(row, tuple) and len(row) == len(inputs):
             given = dict(zip((column.role for column in inputs), row, strict=True))
         found: dict[str, Any] = {}
@@ -118,35 +119,49 @@ class Pipeline:
                     raise DataError(f"row {index}: no {column.role!r} among {sorted(given)}; expected {_roles(inputs)}")
                 continue
             value = given[name]
+            if value is None and not column.required:
+                continue
             if column.kind == "text" and (not isinstance(value, str) or not value.strip()):
                 came = "empty" if isinstance(value, str) else f"{type(value).__name__}, not text"
                 raise DataError(f"row {index}: {name} is {came}; every row needs a text")
             found[column.role] = value
-        trained = self.manifest.data["roles"]
-        if sorted(found) != sorted(trained):
-            raise DataError(f"row {index}: has {', '.join(found)}; this model was trained on {', '.join(trained)}")
-        return found
+        self._check_roles(found, index)
+        try:
+            return self.task.read_row(found)
+        except ValueError as error:
+            raise DataError(f"row {index}: {error}") from error
+
+    def _check_roles(self, found: Mapping[str, Any], index: int) -> None:
+        has, trained = ", ".join(found) or "nothing to read", self.manifest.data["roles"]
+        forms = input_forms(self.task.forms, self.task.columns)
+        if forms:
+            if not any(set(form) <= set(found) for form in forms):
+                wanted = ", or ".join(" and ".join(form) for form in forms)
+                raise DataError(f"row {index}: has {has}; expected {wanted}")
+        elif sorted(found) != sorted(trained):
+            raise DataError(f"row {index}: has {has}; this model was trained on {', '.join(trained)}")
 
     def _predict(self, rows: list[dict[str, Any]]) -> list[Prediction]:
         from datasets import Dataset
 
-        from nlptk.training.collate import PaddingCollator
         from nlptk.training.inference import run_features
 
-        columns = {role: [row[role] for row in rows] for role in rows[0]}
+        roles = dict.fromkeys(role for row in rows for role in row)
+        columns = {role: [row.get(role) for row in rows] for role in roles}
         found = self.task.featurize(columns, self.tokenizer, self.manifest.preprocessing)
-        features = Features(Dataset.from_dict({k: found[k] for k in ("row", "length", "lost")}), Ledger(rows=len(rows)))
-        inputs = [key for key in ("input_ids", "token_type_ids") if key in found]
-        collate = PaddingCollator(self.tokenizer.pad_token_id)
+        inputs = [key for key in self.task.inputs if key in found]
+        kept = {key: values for key, values in found.items() if key not in inputs}
+        features = Features(Dataset.from_dict(kept), Ledger(rows=len(rows)))
+        pad_id = self.tokenizer.pad_token_id
         outputs, _ = run_features(
             self.model,
             self.task,
             found["length"],
-            lambda indices: collate([{key: found[key][i] for key in inputs} for i in indices]),
+            lambda indices: self.task.collate([{key: found[key][i] for key in inputs} for i in indices], pad_id),
             batch_size=self.batch_size,
             show_progress=False,
         )
-        return self.task.decode(self.task.pool(outputs, features), features)
+        return self.task.decode(self.task.pool(outputs, features), columns, features)
 
 
 def _roles(columns: Iterable[Any]) -> str:

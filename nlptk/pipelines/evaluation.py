@@ -17,17 +17,22 @@ from nlptk.report import sections, write_report
 from nlptk.task import Figure, Scores
 from nlptk.training.features import make_features
 from nlptk.training.inference import run_features
-from nlptk.training.preparation import token_fetch
+from nlptk.training.preparation import known_labels, token_fetch
 from nlptk.training.reporting import context, headline, ledger_section, length_section, result_sections
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """figures: metric -> value with its interval; report: report.html, beside report.json and all_results.json."""
+    """What was measured.
+
+    figures: metric -> value with its interval; report: report.html, beside report.json and all_results.json;
+    warnings: what the figures alone may hide.
+    """
 
     figures: dict[str, Figure]
     rows: int
     report: Path
+    warnings: list[str]
 
 
 def evaluate(
@@ -48,14 +53,17 @@ def evaluate(
     task = loaded.task
     if settings.train is None:
         raise DataError("data.train: missing; give the file with the labelled rows to measure on")
-    rows = read_rows(settings.train, task.columns, settings=settings, labels=task.labels, targets=True)
+    rows = read_rows(
+        settings.train, task.columns, settings=settings, labels=task.labels, targets=True, rules=task.rules()
+    )
+    rows = known_labels(task, rows, "rows", drop=settings.unseen_labels == "drop")
     found = fingerprint(rows)
     features = make_features(task, rows, loaded.tokenizer, loaded.manifest.preprocessing, rows_fingerprint=found)
     outputs, loss = run_features(
         loaded.model,
         task,
         features.dataset["length"][:],
-        token_fetch(features, loaded.tokenizer.pad_token_id),
+        token_fetch(task, features, loaded.tokenizer.pad_token_id),
         batch_size=batch_size,
     )
     scores = task.score(task.pool(outputs, features), rows, bootstrap=bootstrap, sections=True, seed=seed)
@@ -70,7 +78,7 @@ def evaluate(
     ]
     folder = Path(output) if output is not None else _default_output(loaded.folder, settings.train)
     report = _report(folder, loaded, scores, parts, seed=seed, watch=watch)
-    return EvaluationResult(scores.figures, len(rows), report)
+    return EvaluationResult(scores.figures, len(rows), report, scores.warnings)
 
 
 def _default_output(model: Path, source: str | list[str]) -> Path:
@@ -87,6 +95,7 @@ def _report(
     report: Mapping[str, Any] = {
         "title": f"{loaded.task.name} · {loaded.folder.name}",
         "subtitle": "evaluation",
+        "warnings": scores.warnings,
         "headline": headline(scores.figures, loaded.task),
         "primary": loaded.task.primary(),
         "sections": [*result_sections({"the rows": scores}), *parts, trained],

@@ -1,7 +1,8 @@
 """Reports: `report.json` for machines, `report.html` for people, one self-contained file that opens offline.
 
-A report is {"title", "subtitle", "headline": {name: {value, low, high}}, "primary": a headline name, "sections": [...],
-"context": {...}}. Its sections are plain data, made by the builders below; `nlptk.report.sections` documents the kinds.
+A report is {"title", "subtitle", "warnings": [...], "headline": {name: {value, low, high}}, "primary": a headline name,
+"sections": [...], "context": {...}}. Its sections are plain data, made by the builders below;
+`nlptk.report.sections` documents the kinds.
 """
 
 from nlptk.report.document import FORMAT, load_report, write_report

@@ -18,13 +18,14 @@ from nlptk.report.sections import check_section
 FORMAT = 1
 """Version of report.json; raised when a key changes its meaning."""
 JSON_NAME, HTML_NAME = "report.json", "report.html"
-KEYS = ("title", "subtitle", "headline", "primary", "context", "sections")
+KEYS = ("title", "subtitle", "warnings", "headline", "primary", "context", "sections")
 
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> tuple[Path, Path]:
     """Writes report.json and report.html into the folder, made if need be, and returns their paths.
 
-    report: title (required); subtitle; headline: name -> {value, low, high}, a `Figure` or None for what was undefined;
+    report: title (required); subtitle; warnings: lines to be seen before any figure; headline: name ->
+    {value, low, high}, a `Figure` or None for what was undefined;
     primary: the headline figure that model selection used; context: facts about the run; sections: see
     `nlptk.report.sections`. The same report gives the same bytes. Each file replaces its predecessor in one step.
 
@@ -65,6 +66,7 @@ def checked_state(report: Mapping[str, Any]) -> dict[str, Any]:
         "format": FORMAT,
         "title": given["title"],
         "subtitle": given.get("subtitle") or "",
+        "warnings": given.get("warnings") or [],
         "primary": primary,
         "headline": headline,
         "context": given.get("context") or {},

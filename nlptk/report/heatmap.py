@@ -11,6 +11,11 @@ from nlptk.report.tables import scrolling, table_html
 
 MOST_NUMBERED = 30
 """Rows and columns up to which cells carry numbers and labels."""
+FEW = 12
+"""Rows and columns up to which a heat map says all at a glance; beyond, the largest cells are listed too."""
+ROOM = 870.0
+"""Width of the page's column, into which a heat map with numbers is made to fit where its cells stay legible."""
+SMALLEST = 21.0
 SHADES = 8
 PAIRS = 20
 Values = Sequence[Sequence[float | None]]
@@ -23,8 +28,9 @@ def matrix(section: Mapping[str, Any]) -> str:
         return '<p class="aside">Nothing to draw: no labels.</p>'
     shares = row_shares(section["values"])
     title = f"{section['title']}: {section['row_axis']} by {section['column_axis']}"
-    if max(len(rows), len(columns)) <= MOST_NUMBERED:
-        return numbered(section, shares, title)
+    largest = max(len(rows), len(columns))
+    if largest <= MOST_NUMBERED:
+        return numbered(section, shares, title) + (confused_pairs(section) if largest > FEW else "")
     return shaded(section, shares, title) + confused_pairs(section)
 
 
@@ -40,21 +46,22 @@ def row_shares(values: Values) -> list[list[float]]:
 def numbered(section: Mapping[str, Any], shares: list[list[float]], title: str) -> str:
     """Squares with their numbers; column labels slanted above."""
     rows, columns, values = section["row_labels"], section["column_labels"], section["values"]
-    size = 56.0 if len(columns) <= 6 else 40.0 if len(columns) <= 12 else 31.0
     names = [shortened(name, 22) for name in rows]
     heads = [shortened(name, 22) for name in columns]
-    left = 36 + 7.0 * max(map(len, names))
-    top = 34 + 5.2 * max(map(len, heads))
+    left = 36 + 7.6 * max(map(len, names))
+    top = 36 + 5.8 * max(map(len, heads))
+    overhang = 5.4 * len(heads[-1]) + 12  # of the last, slanted head
+    size = cell_size(len(columns), room=ROOM - left - overhang, values=values)
     right = left + size * len(columns)
-    width, height = right + 4.2 * len(heads[-1]) + 12, top + size * len(rows) + 8
+    width, height = right + overhang, top + size * len(rows) + 8
     drawn = [svg.text(left, 14, section["column_axis"], "label")]
     drawn.append(svg.text(14, (top + height) / 2, section["row_axis"], "label mid", rotate=-90))
     for j, head in enumerate(heads):
         x = left + size * (j + 0.5)
-        drawn.append(svg.text(x, top - 8, head, "tick", rotate=-45, title=columns[j]))
+        drawn.append(svg.text(x, top - 8, head, "head", rotate=-45, title=columns[j]))
     for i, name in enumerate(names):
         y = top + size * (i + 0.5)
-        drawn.append(svg.text(left - 8, y + 4, name, "tick end", title=rows[i]))
+        drawn.append(svg.text(left - 8, y + 4.5, name, "head end", title=rows[i]))
         for j, value in enumerate(values[i]):
             if value is None:
                 continue
@@ -70,6 +77,13 @@ def numbered(section: Mapping[str, Any], shares: list[list[float]], title: str) 
             )
             drawn.append(written)
     return scrolling(svg.drawing(width, height, "".join(drawn), title=title, style="chart fixed"))
+
+
+def cell_size(columns: int, *, room: float, values: Values) -> float:
+    """Side of a square: large for few columns, and for many as large as the room allows and its numbers need."""
+    digits = max(len(cell_number(value)) for row in values for value in [0.0, *row] if value is not None)
+    wanted = 56.0 if columns <= 6 else 44.0 if columns <= FEW else 34.0
+    return min(wanted, max(room / columns, SMALLEST, 6 + 7.0 * digits))
 
 
 def cell_number(value: float) -> str:

@@ -31,7 +31,7 @@ def page(report: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(report['title'])}</title>\n<style>{CSS}</style></head>\n<body>"
-        f'<div class="page"><header><h1>{escape(report["title"])}</h1>{subtitle}'
+        f'<div class="page"><header><h1>{escape(report["title"])}</h1>{subtitle}{warnings_html(report["warnings"])}'
         f"{headline_html(report['headline'], report['primary'])}{context_html(report['context'])}</header>"
         f"{contents}<main>{''.join(parts)}</main></div></body></html>\n"
     )
@@ -69,6 +69,12 @@ def contents_html(groups: Mapping[str, list[Mapping[str, Any]]], slugs: Mapping[
         name = f"<span>{escape(group)}</span>" if group else ""
         parts.append(f"<li>{name}<ul>{links}</ul></li>")
     return f'<nav aria-label="Contents"><ul>{"".join(parts)}</ul></nav>'
+
+
+def warnings_html(warnings: list[str]) -> str:
+    """What must be seen before any figure; empty where there is nothing to warn of."""
+    items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+    return f'<ul class="warnings" role="alert">{items}</ul>' if items else ""
 
 
 def headline_html(headline: Mapping[str, Any], primary: str | None) -> str:

@@ -23,6 +23,9 @@ h3{font-size:1.15rem;font-weight:620;margin:0 0 6px;overflow-wrap:anywhere}
 h4{font-size:.95rem;font-weight:620;margin:22px 0 8px}
 section{margin:32px 0 44px;scroll-margin-top:20px}
 .subtitle{color:var(--soft);margin:8px 0 0;font-size:1.05rem;overflow-wrap:anywhere}
+.warnings{list-style:none;margin:18px 0 0;padding:10px 14px;border:1px solid var(--c1);border-left-width:4px;
+border-radius:6px;color:var(--ink);overflow-wrap:anywhere}
+.warnings li::before{content:"⚠ ";color:var(--c1)}
 .note{color:var(--soft);margin:0 0 14px;max-width:70ch;white-space:pre-line}
 .aside{color:var(--soft);font-size:.85rem;margin:6px 0}
 a{color:var(--accent);text-decoration:none}a:hover{text-decoration:underline}
@@ -71,7 +74,7 @@ summary{cursor:pointer;overflow-wrap:anywhere;margin-bottom:6px}
 color:var(--soft)}
 .legend svg{margin-right:7px;vertical-align:-1px}
 svg text{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}
-svg .label{font-size:12.5px;fill:var(--ink)}
+svg .head{font-size:13.5px;fill:var(--ink)}svg .label{font-size:12.5px;fill:var(--ink)}
 .chart{display:block;max-width:100%;height:auto}
 .chart:not(.fixed){width:min(100%,640px)}
 .fixed{max-width:none}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlptk.strategies.contract import Group
@@ -41,11 +41,11 @@ def freeze_all_but(model: nn.Module, groups: Iterable[Group]) -> None:
             parameter.requires_grad_(True)
 
 
-def parameter_report(model: nn.Module, groups: Iterable[Group]) -> dict[str, Any]:
+def parameter_report(model: nn.Module, groups: Iterable[Group], *, staged: bool = False) -> dict[str, Any]:
     """What trains at some point of a run, JSON-able.
 
-    Returns: trainable and total (scalars; a tied parameter counts once), percent (0 to 100) and, for each group,
-    name, size (scalars) and lr_scale.
+    staged: not all of it from the first step on. Returns: that; trainable and total (scalars; a tied parameter counts
+    once), percent (0 to 100) and, for each group, name, size (scalars) and lr_scale.
     """
     groups = list(groups)
     trainable = sum(group.size for group in groups)
@@ -54,5 +54,14 @@ def parameter_report(model: nn.Module, groups: Iterable[Group]) -> dict[str, Any
         "trainable": trainable,
         "total": total,
         "percent": 100.0 * trainable / total if total else 0.0,
+        "staged": staged,
         "groups": [{"name": g.name, "size": g.size, "lr_scale": g.lr_scale} for g in groups],
     }
+
+
+def trained_share(report: Mapping[str, Any]) -> str:
+    """What a `parameter_report` says, for people: `1,538 of 28,834 (5.33 %)`."""
+    share = f"{report['trainable']:,} of {report['total']:,}"
+    if report["staged"]:
+        return f"{share} (up to {report['percent']:.2f} %, in stages)"
+    return f"{share} ({report['percent']:.2f} %)"

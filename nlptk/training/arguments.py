@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -196,6 +198,20 @@ def _align_saving(merged: dict[str, Any], given: Mapping[str, Any]) -> None:
         merged.setdefault("save_steps", merged["eval_steps"])
     if merged["eval_strategy"] == "no":
         merged["load_best_model_at_end"] = False
+
+
+@contextmanager
+def whole_steps(args: Any, max_steps: int) -> Iterator[None]:
+    """Within it, intervals given as fractions of the run are the steps that transformers makes of them."""
+    given = {key: getattr(args, key) for key in ("logging_steps", "eval_steps", "save_steps")}
+    try:
+        for key, value in given.items():
+            if value is not None and 0 < value < 1:
+                setattr(args, key, math.ceil(max_steps * value))
+        yield
+    finally:
+        for key, value in given.items():  # another run of the same trainer may have another length
+            setattr(args, key, value)
 
 
 def _gpu_has_bf16() -> bool:

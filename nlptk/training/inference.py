@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from nlptk.task import Task
+from nlptk.task import Inferred, Task
 
 Fetch = Callable[[list[int]], Mapping[str, Any]]
 """Indices of features -> one batch of the model's inputs."""
@@ -27,8 +27,11 @@ def run_features(
     rank: int = 0,
     world_size: int = 1,
     show_progress: bool = True,
+    loss_only: bool = False,
 ) -> tuple[list[np.ndarray], float | None]:
-    """What `task.outputs` keeps of every feature, in order, and the mean loss where there are labels.
+    """What `task.infer` keeps of every feature, in order, and the mean loss where there are labels.
+
+    loss_only: only the loss, from one forward; nothing is kept.
 
     Batches hold features of like length, longest first, so little is padding and a batch that does not fit in memory
     fails at once. Each rank takes every `world_size`-th batch; all ranks get all outputs.
@@ -48,16 +51,19 @@ def run_features(
                 key: value.to(device) if isinstance(value, torch.Tensor) else value
                 for key, value in fetch(indices).items()
             }
-            labels = batch.pop("labels", None)
-            outputs = model(**batch)
-            found.append((indices, task.outputs(outputs, batch)))
-            if labels is not None:
-                losses.append((float(task.loss(outputs, labels)), task.loss_items(labels)))
+            if loss_only:
+                inferred = Inferred([], task.loss(task.forward(model, batch), batch["labels"]))
+            else:
+                inferred = task.infer(model, batch)
+                found.append((indices, inferred.kept))
+            if inferred.loss is not None:
+                losses.append((float(inferred.loss), task.loss_items(batch["labels"])))
     model.train(training)
     if world_size > 1:
         found, losses = gather_object(found), gather_object(losses)
     items = sum(count for _, count in losses)
-    return _in_order(found, len(order)), sum(loss for loss, _ in losses) / items if items else None
+    kept = [] if loss_only else _in_order(found, len(order))
+    return kept, sum(loss for loss, _ in losses) / items if items else None
 
 
 def _in_order(found: Sequence[tuple[list[int], list[np.ndarray]]], count: int) -> list[np.ndarray]:

@@ -20,6 +20,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from nlptk.batches import label_batch
+from nlptk.errors import UnsupportedError
 from nlptk.training.readout import Readout, backbone, find_readout
 
 ATTENTION = "nlptk_packed"
@@ -116,7 +118,7 @@ class PackingCollator:
         bounds = torch.cat([torch.zeros(1, dtype=torch.long), ends])
         packed = torch.tensor([token for row in ids for token in row])
         positions = torch.arange(len(packed)) - torch.repeat_interleave(bounds[:-1], lengths)
-        reads = ends - 1 if self.readout == "last" else bounds[:-1]
+        reads = {"last": ends - 1, "tokens": torch.arange(len(packed))}.get(self.readout, bounds[:-1])
         batch: dict[str, torch.Tensor | int] = {
             "input_ids": packed[reads][:, None],
             "packed_ids": packed[None],
@@ -131,7 +133,7 @@ class PackingCollator:
             types = [value for feature in features for value in feature["token_type_ids"]]
             batch["token_type_ids"] = torch.tensor(types)[None]
         if "labels" in features[0]:
-            batch["labels"] = torch.tensor([feature["labels"] for feature in features])
+            batch["labels"] = label_batch([feature["labels"] for feature in features])
         return batch
 
 
@@ -169,6 +171,11 @@ class Packing:
     def _after(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if kwargs.get("packed_slots") is None:
             return None
+        if self.readout == "tokens":  # the head gets what it would get of padded rows, and so does the task
+            rows, longest = kwargs["packed_mask"].shape
+            block = _Spread.apply(output.last_hidden_state[0], kwargs["packed_slots"], rows * longest)  # type: ignore[no-untyped-call]
+            output.last_hidden_state = block.view(rows, longest, -1)
+            return output
         read = output.last_hidden_state[0, kwargs["packed_reads"]][:, None]
         output.last_hidden_state = read
         if self.readout == "pooled":
@@ -203,17 +210,21 @@ class Packing:
         }
         training = self._model.training
         self._model.train(False)
-        ours = self._model(**packed).logits
-        theirs = self._model(input_ids=padded.to(device), attention_mask=mask.to(device)).logits
+        ours = self._model(**packed)[0]
+        theirs = self._model(input_ids=padded.to(device), attention_mask=mask.to(device))[0]
         self._model.train(training)
-        return float((ours - theirs).abs().max())
+        difference = (ours - theirs).abs()
+        return float(difference[mask.to(device) == 1].max() if self.readout == "tokens" else difference.max())
 
 
 def install(model: PreTrainedModel) -> tuple[Packing | None, str]:
     """The packing of a model, or None and the reason why its form does not allow it."""
     if model.config.is_encoder_decoder:
         return None, "an encoder-decoder's relative position bias covers the whole packed sequence"
-    packing = Packing(model)
+    try:
+        packing = Packing(model)
+    except UnsupportedError as error:
+        return None, str(error)
     positions = getattr(getattr(backbone(model), "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     packing.position_offset = 0 if padding is None else padding + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,20 +13,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from nlptk import registry
 from nlptk.checkpoints import LoadedModel, default_max_length, load_config, load_model, load_tokenizer, model_limit
-from nlptk.data import Splits, load_splits
-from nlptk.errors import RecipeError, UnsupportedError
+from nlptk.data import Splits, fingerprint, load_splits
+from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.recipe import PreprocessingSettings, Recipe
 from nlptk.strategies.contract import Group, Strategy
 from nlptk.strategies.trainable import parameter_report
 from nlptk.task import Features, Preprocessing, Task
 from nlptk.training import packing, stored_features
-from nlptk.training.collate import PaddingCollator
 from nlptk.training.dropout import override_dropout
 from nlptk.training.features import features_key, make_features
 from nlptk.training.head import add_head_norm
+from nlptk.training.readout import reads_one_vector
 from nlptk.training.trainer import EvaluationSet
-
-MODEL_INPUTS = ("input_ids", "token_type_ids", "labels")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class TokenizedSplit:
 class Prepared:
     """A model ready to train. model: the plain transformers model; trained: it, or what the strategy wrapped it in.
 
-    new: parameters not in the checkpoint; reshaped: those of another shape; batching: how batches are made, and why.
+    new: parameters not in the checkpoint; reshaped: those of another shape. backbone_once: the strategy freezes the
+    backbone and the head reads one vector of it a feature, so that its features are computed once and kept.
     """
 
     task: Task
@@ -56,6 +56,7 @@ class Prepared:
     loaded: LoadedModel
     dropout: Mapping[str, float]
     parameters: dict[str, Any]
+    backbone_once: bool
 
 
 def make_task(recipe: Recipe, data: Splits) -> Task:
@@ -65,7 +66,40 @@ def make_task(recipe: Recipe, data: Splits) -> Task:
     task = cls(cls.Options.model_validate(options), labels=data.labels)
     assert data.train is not None
     task.fit(data.train)
+    for split, rows in present(data).items():
+        known = known_labels(task, rows, split, drop=recipe.data.unseen_labels == "drop")
+        if known is not rows:
+            setattr(data, split, known)
+            data.report.fingerprints[split], data.report.rows[split] = fingerprint(known), len(known)
+            dropped = {"split": split, "file": None, "reason": "label not in training", "count": len(rows) - len(known)}
+            data.report.dropped.append({**dropped, "rows": []})
     return task
+
+
+def known_labels(task: Task, rows: Dataset, split: str, *, drop: bool) -> Dataset:
+    """The rows without those that have a label `task` never saw. Raises: DataError naming them, unless they drop."""
+    unseen = task.unseen(rows)
+    if not unseen:
+        return rows
+    if not drop:
+        raise DataError(f"{split}: labels that no training row has: {_unseen_listed(unseen, rows)}")
+    without = {index for index, _ in unseen}
+    if len(without) == len(rows):
+        raise DataError(f"{split}: no row is left without labels that training never saw; give other rows")
+    return rows.select([index for index in range(len(rows)) if index not in without])
+
+
+def _unseen_listed(unseen: Sequence[tuple[int, str]], rows: Dataset) -> str:
+    by_label: dict[str, list[int]] = {}
+    for index, label in unseen:
+        by_label.setdefault(label, []).append(index)
+    said = []
+    for label, indices in list(by_label.items())[:5]:
+        first = rows[indices[0]]
+        more = f" and {len(indices) - 1} more" if len(indices) > 1 else ""
+        said.append(f"{label!r} ({first['source_file']}, row {first['source_row']}{more})")
+    rest = f" and {len(by_label) - 5} more labels" if len(by_label) > 5 else ""
+    return f"{'; '.join(said)}{rest}; correct them, add training rows, or set data.unseen_labels=drop"
 
 
 def make_strategy(settings: Mapping[str, Any]) -> Strategy:
@@ -77,17 +111,17 @@ def make_strategy(settings: Mapping[str, Any]) -> Strategy:
 
 def load_data(recipe: Recipe) -> Splits:
     """The recipe's rows, checked and split. Raises: DataError."""
-    columns = registry.get_task(recipe.task["name"]).columns
+    task = registry.get_task(recipe.task["name"])
     if recipe.data.train is None:
         raise RecipeError("data.train: missing; give the file with the labelled rows (data=rows.csv)")
-    return load_splits(recipe.data, columns, seed=recipe.seed)
+    return load_splits(recipe.data, task.columns, seed=recipe.seed, rules=task.rules())
 
 
 def prepare(recipe: Recipe, data: Splits) -> Prepared:
     """Load, wrap and tokenize. Raises: NlptkError for whatever does not fit together."""
     task = make_task(recipe, data)
     strategy = make_strategy(recipe.strategy)
-    tokenizer = strategy.prepare_tokenizer(load_tokenizer(recipe.model, recipe.model_revision))
+    task.tokenizer = tokenizer = strategy.prepare_tokenizer(load_tokenizer(recipe.model, recipe.model_revision))
     config = load_config(recipe.model, recipe.model_revision)
     dropout = override_dropout(
         config, hidden=recipe.dropout.hidden, attention=recipe.dropout.attention, head=recipe.dropout.head
@@ -112,7 +146,8 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
         data=data,
         loaded=loaded,
         dropout=dropout,
-        parameters=parameter_report(trained, groups),
+        parameters=parameter_report(trained, groups, staged=strategy.scheduled()),
+        backbone_once=strategy.runs_backbone_once and reads_one_vector(loaded.model),
     )
 
 
@@ -127,9 +162,9 @@ def tokenize(
 ) -> TokenizedSplit:
     """Features of one split, from the cache where they are in it."""
     name = next(name for name, split in present(data).items() if split is rows)
-    fingerprint = data.report.fingerprints[name]
-    features = make_features(task, rows, tokenizer, preprocessing, rows_fingerprint=fingerprint)
-    return TokenizedSplit(rows, features, features_key(task, fingerprint, tokenizer, preprocessing))
+    found = data.report.fingerprints[name]
+    features = make_features(task, rows, tokenizer, preprocessing, rows_fingerprint=found)
+    return TokenizedSplit(rows, features, features_key(task, found, tokenizer, preprocessing))
 
 
 def make_preprocessing(
@@ -159,26 +194,25 @@ class Batching:
     packed: packing.Packing | None = None
 
 
-def token_fetch(features: Features, pad_id: int) -> Any:
+def token_fetch(task: Task, features: Features, pad_id: int) -> Any:
     """Feature indices -> a padded batch."""
-    collate = PaddingCollator(pad_id)
-    inputs = model_inputs(features)
+    inputs = model_inputs(task, features)
 
     def fetch(indices: list[int]) -> dict[str, torch.Tensor]:
-        return collate(inputs.__getitems__(indices))
+        return task.collate(inputs.__getitems__(indices), pad_id)
 
     return fetch
 
 
-def model_inputs(features: Features) -> Dataset:
+def model_inputs(task: Task, features: Features) -> Dataset:
     """The columns of the features that a batch is made of."""
-    return features.dataset.select_columns([c for c in MODEL_INPUTS if c in features.dataset.column_names])
+    return features.dataset.select_columns([c for c in task.inputs if c in features.dataset.column_names])
 
 
-def evaluation_set(split: TokenizedSplit, pad_id: int) -> EvaluationSet:
+def evaluation_set(task: Task, split: TokenizedSplit, pad_id: int) -> EvaluationSet:
     """A split to be run from its tokens."""
     lengths = split.features.dataset["length"][:]
-    return EvaluationSet(split.rows, split.features, lengths, token_fetch(split.features, pad_id))
+    return EvaluationSet(split.rows, split.features, lengths, token_fetch(task, split.features, pad_id))
 
 
 def token_batching(prepared: Prepared, *, wanted: bool | str, data_parallel: bool) -> Batching:
@@ -187,19 +221,30 @@ def token_batching(prepared: Prepared, *, wanted: bool | str, data_parallel: boo
     wanted: the recipe's `packing`; data_parallel: several GPUs in one process, among which a packed row cannot be cut.
     Raises: UnsupportedError where packing was asked for and the model form does not allow it.
     """
-    pad_id = prepared.tokenizer.pad_token_id
-    evaluation = {name: evaluation_set(split, pad_id) for name, split in prepared.splits.items() if name != "train"}
+    task, pad_id = prepared.task, prepared.tokenizer.pad_token_id
+    evaluation = {
+        name: evaluation_set(task, split, pad_id) for name, split in prepared.splits.items() if name != "train"
+    }
     train = prepared.splits["train"].features
     packed, reason = (None, "padded, rows of like length together")
     if wanted is not False:
-        packed, reason = (None, "one process drives several GPUs") if data_parallel else packing.install(prepared.model)
+        packed, reason = _pack(prepared, data_parallel=data_parallel)
         if packed is None and wanted is True:
             raise UnsupportedError(f"packing: {reason}; set packing=auto or packing=false")
     if packed is not None:
-        return Batching(model_inputs(train), packed.collator(), evaluation, reason, packed)
-    columns = model_inputs(train).column_names
+        return Batching(model_inputs(task, train), packed.collator(), evaluation, reason, packed)
+    columns = model_inputs(task, train).column_names
     how = reason if wanted is False else f"padded, rows of like length together ({reason})"
-    return Batching(train.dataset.select_columns([*columns, "length"]), PaddingCollator(pad_id), evaluation, how)
+    collator = partial(task.collate, pad_id=pad_id)
+    return Batching(train.dataset.select_columns([*columns, "length"]), collator, evaluation, how)
+
+
+def _pack(prepared: Prepared, *, data_parallel: bool) -> tuple[packing.Packing | None, str]:
+    if data_parallel:
+        return None, "one process drives several GPUs"
+    if type(prepared.task).collate is not Task.collate or type(prepared.task).forward is not Task.forward:
+        return None, f"the {prepared.task.name} task makes batches of its own"
+    return packing.install(prepared.model)
 
 
 def stored_batching(prepared: Prepared, *, batch_size: int) -> Batching:

@@ -1,8 +1,8 @@
 """Where a head reads the backbone, found by experiment, and a stand-in backbone that hands stored features to it.
 
 A sequence classifier's head reads one vector a sequence: the pooled output, the first token's hidden state or the last
-token's. Which one is found by feeding the head random backbone outputs and looking where gradients arrive, so no list
-of model names is kept and a new architecture needs no change here.
+token's; a token classifier's reads them all. Which one is found by feeding the head random backbone outputs and looking
+where gradients arrive, so no list of model names is kept and a new architecture needs no change here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from transformers.utils.generic import ModelOutput
 
 from nlptk.errors import UnsupportedError
 
-Readout = Literal["pooled", "first", "last"]
+Readout = Literal["pooled", "first", "last", "tokens"]
+"""The vector a head reads of each row, or `tokens`: it reads them all."""
 
 
 @dataclass
@@ -80,7 +81,7 @@ def placeholder_ids(model: PreTrainedModel, rows: int, tokens: int = 1) -> torch
 
 
 def find_readout(model: PreTrainedModel) -> Readout:
-    """Which backbone output the head's logits depend on. Raises: UnsupportedError where it reads several tokens."""
+    """Which backbone output the logits depend on. Raises: UnsupportedError where the head reads some tokens of many."""
     parameter = next(model.parameters())
     size = (2, 3, model.config.get_text_config().hidden_size)
     generator = torch.Generator().manual_seed(0)  # its own: probing must not move the run's random numbers
@@ -91,7 +92,7 @@ def find_readout(model: PreTrainedModel) -> Readout:
     model.train(False)
     with torch.enable_grad(), stored_backbone(model):
         ids = placeholder_ids(model, size[0], size[1]).to(parameter.device)
-        logits = model(input_ids=ids, features=pooled, hidden=hidden).logits
+        logits = model(input_ids=ids, features=pooled, hidden=hidden)[0]
         by_token, by_pooled = torch.autograd.grad(logits.sum(), (hidden, pooled), allow_unused=True)
     model.train(training)
     if by_pooled is not None and by_pooled.abs().sum() > 0 and by_token is None:
@@ -101,7 +102,17 @@ def find_readout(model: PreTrainedModel) -> Readout:
         return "first"
     if read == [size[1] - 1]:
         return "last"
+    if read == list(range(size[1])):
+        return "tokens"
     raise UnsupportedError(f"{type(model).__name__}: its head reads tokens {read} of 3, not one vector a sequence")
+
+
+def reads_one_vector(model: PreTrainedModel) -> bool:
+    """Whether all that the head reads of a feature is one vector of the backbone."""
+    try:
+        return find_readout(model) != "tokens"
+    except UnsupportedError:
+        return False
 
 
 def read_features(output: Any, readout: Readout, attention_mask: torch.Tensor) -> torch.Tensor:

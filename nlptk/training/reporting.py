@@ -12,6 +12,7 @@ from nlptk.data import DataReport
 from nlptk.environment import Watch, hardware, peak_memory_bytes, versions
 from nlptk.recipe import Recipe, to_yaml
 from nlptk.report import sections, write_report
+from nlptk.strategies.trainable import trained_share
 from nlptk.task import Features, Figure, Ledger, Scores, Section, Task
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 LENGTH_BINS = 30
 SHOWN = 3
+NOTES = {
+    "validation": "What selection used: the best checkpoint, early stopping and decision thresholds, where there are "
+    "any, were chosen on these rows, so that these figures tend to be too good."
+}
 
 
 def write_training_report(
@@ -35,7 +40,7 @@ def write_training_report(
     """report.json and report.html of a run; the path of the latter."""
     features = {name: split.features for name, split in prepared.splits.items()}
     parts = [
-        *result_sections(scores),
+        *result_sections(headline_first(scores), notes=NOTES),
         *data_sections(prepared.data.report),
         ledger_section({name: found.ledger for name, found in features.items()}),
         length_section(features, prepared.preprocessing.max_length),
@@ -48,6 +53,7 @@ def write_training_report(
         "subtitle": f"{recipe.strategy['name']} fine-tuning; headline figures on the {measured} split",
         "headline": headline(figures, prepared.task),
         "primary": prepared.task.primary() if figures else None,
+        "warnings": warnings_of(scores),
         "sections": parts,
         "context": context(recipe.seed, watch),
     }
@@ -155,10 +161,9 @@ def _training_sections(
     parameters = prepared.parameters
     began = {group: step for step, names in reversed(trainer.unfreezing) for group in names}
     groups = [[g["name"], g["size"], g["lr_scale"], began.get(g["name"])] for g in parameters["groups"]]
-    share = f"{parameters['trainable']:,} of {parameters['total']:,} ({parameters['percent']:.2f} %)"
     facts = {
         "strategy": recipe.strategy["name"],
-        "trainable parameters": share,
+        "trainable parameters": trained_share(parameters),
         "optimizer": recipe.optimizer["name"],
         "learning rate": trainer.args.learning_rate,
         "steps": trainer.state.global_step,
@@ -195,9 +200,22 @@ def _curves(history: Sequence[Mapping[str, Any]], primary: str) -> list[Section]
     ]
 
 
-def result_sections(scores: Mapping[str, Scores]) -> list[Section]:
-    """Figures of every split, and the task's own parts of the last one (test, where there is one)."""
-    parts = [sections.figures(f"Figures on {split}", found.figures, group="Results") for split, found in scores.items()]
-    for found in list(scores.values())[-1:]:
+def result_sections(scores: Mapping[str, Scores], *, notes: Mapping[str, str] | None = None) -> list[Section]:
+    """Figures of every split, and the task's own parts of the first one (test, where there is one)."""
+    parts = [
+        sections.figures(f"Figures on {split}", found.figures, note=(notes or {}).get(split), group="Results")
+        for split, found in scores.items()
+    ]
+    for found in list(scores.values())[:1]:
         parts.extend({**part, "group": "Results"} for part in found.sections)
     return parts
+
+
+def warnings_of(scores: Mapping[str, Scores]) -> list[str]:
+    """What the tasks warn of, each with the name of its rows before it."""
+    return [f"{split}: {warning}" for split, found in headline_first(scores).items() for warning in found.warnings]
+
+
+def headline_first(scores: Mapping[str, Scores]) -> dict[str, Scores]:
+    """The test rows before those of validation, on which something was chosen."""
+    return {split: scores[split] for split in ("test", "validation") if split in scores}

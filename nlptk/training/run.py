@@ -28,7 +28,7 @@ from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
 from nlptk.training.preparation import Batching, Prepared, load_data, prepare, stored_batching, token_batching
 from nlptk.training.readout import stored_backbone
-from nlptk.training.reporting import write_training_report
+from nlptk.training.reporting import warnings_of, write_training_report
 from nlptk.training.trainer import NlptkTrainer, Optimization
 
 
@@ -39,7 +39,7 @@ class TrainResult:
     artifact: the model's folder; report: report.html; folder: the run's, with checkpoints and metrics files.
     figures: split -> metric -> value with its interval. metrics: plain values by the conventional names
     (`eval_accuracy`, `test_accuracy`, `train_loss`, `train_runtime` in seconds, ...).
-    parameters: trainable, total and what each group holds.
+    parameters: trainable, total and what each group holds. warnings: what the figures alone may hide.
     """
 
     artifact: Path
@@ -48,6 +48,7 @@ class TrainResult:
     figures: dict[str, dict[str, Figure]]
     metrics: dict[str, float]
     parameters: dict[str, Any]
+    warnings: list[str]
 
 
 def run(recipe: Recipe, *, where: str = "recipe") -> TrainResult:
@@ -64,7 +65,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     prepared = prepare(recipe, load_data(recipe))
     watch.lap("data and model")
     args, batching = _arrange(recipe, prepared, where)
-    once = prepared.strategy.runs_backbone_once
+    once = prepared.backbone_once
     with tempfile.TemporaryDirectory(prefix="nlptk-") as scratch:
         adapter = Path(scratch) / "adapter"
         with stored_backbone(prepared.model) if once else contextlib.nullcontext():
@@ -96,6 +97,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         figures={split: found.figures for split, found in scores.items()},
         metrics=metrics,
         parameters=prepared.parameters,
+        warnings=warnings_of(scores),
     )
 
 
@@ -115,7 +117,7 @@ def _checkpoint(args: TrainingArguments, where: str) -> str | None:
 
 def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingArguments, Batching]:
     """Batches, and the arguments that fit them."""
-    once = prepared.strategy.runs_backbone_once
+    once = prepared.backbone_once
     launched = torch.distributed.is_torchelastic_launched()
     batching = None
     if not once:
@@ -210,6 +212,7 @@ def _save_artifact(
 
     def write(folder: Path) -> None:
         write_model(folder, model, prepared.tokenizer)
+        prepared.task.save_extra(folder, model)
         if adapter.is_dir():
             shutil.copytree(adapter, folder / "adapter")
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from nlptk.batches import pad_batch
 from nlptk.data import cache, cache_dir
 from nlptk.errors import UnsupportedError
 from nlptk.task import Features
-from nlptk.training.collate import PaddingCollator
 from nlptk.training.features import one_at_a_time
 from nlptk.training.readout import backbone, find_readout, placeholder_ids, read_features, stored_backbone
 
@@ -111,7 +111,6 @@ def _compute(
     device = next(model.parameters()).device
     lengths: Sequence[int] = features.dataset["length"][:]
     order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
-    collate = PaddingCollator(pad_id)
     inputs = features.dataset.select_columns(
         [c for c in features.dataset.column_names if c in ("input_ids", "token_type_ids")]
     )
@@ -125,7 +124,7 @@ def _compute(
         starts = range(0, len(order), batch_size)
         for start in tqdm(starts, desc="running the backbone once", delay=2, leave=False, disable=None):
             indices = order[start : start + batch_size]
-            batch = {k: v.to(device) for k, v in collate(inputs.__getitems__(indices)).items()}
+            batch = {k: v.to(device) for k, v in pad_batch(inputs.__getitems__(indices), pad_id).items()}
             with torch.inference_mode():
                 captured.clear()
                 logits = model(**batch).logits

@@ -25,6 +25,7 @@ from nlptk.nearest import did_you_mean
 from nlptk.strategies.contract import Group, Progress, Strategy
 from nlptk.strategies.trainable import apply_trainable
 from nlptk.task import Task
+from nlptk.training.arguments import whole_steps
 from nlptk.training.checkpointing import (
     OPTIMIZER,
     RANDOM,
@@ -147,6 +148,11 @@ class NlptkTrainer(Trainer):
         self._sampler.set_epoch(kwargs["epoch"])
         super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
 
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
+        # a checkpoint's state holds steps; the arguments that a resume compares with it may hold fractions of the run
+        with whole_steps(self.args, max_steps):
+            return super()._init_training_state(max_steps, *args, **kwargs)
+
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             self.optimizer = build_optimizer(
@@ -182,7 +188,7 @@ class NlptkTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         labels = inputs["labels"]
-        outputs = model(**{key: value for key, value in inputs.items() if key != "labels"})
+        outputs = self.task.forward(model, inputs)
         items = num_items_in_batch if num_items_in_batch is not None else self.task.loss_items(labels)
         # gradients are averaged over the ranks, the items are counted over all of them
         loss = self.task.loss(outputs, labels) / items * self.args.world_size
@@ -274,6 +280,8 @@ class NlptkTrainer(Trainer):
 
     def _validate(self) -> dict[str, float]:
         assert self._validation is not None
+        if not self.task.measured_in_training():
+            return {"loss": self.loss(self._validation)}
         pooled, loss = self.run(self._validation)
         self.task.tune(pooled, self._validation.rows)
         figures = self.task.score(pooled, self._validation.rows).figures
@@ -297,7 +305,19 @@ class NlptkTrainer(Trainer):
 
     def run(self, rows: EvaluationSet, model: torch.nn.Module | None = None) -> tuple[Sequence[Any], float | None]:
         """Pooled outputs of every row, in order, and the mean loss. model: another than the one in training."""
-        outputs, loss = run_features(
+        outputs, loss = self._infer(rows, model)
+        return self.task.pool(outputs, rows.features), loss
+
+    def loss(self, rows: EvaluationSet) -> float:
+        """The mean loss on labelled rows, nothing inferred."""
+        loss = self._infer(rows, None, loss_only=True)[1]
+        assert loss is not None
+        return loss
+
+    def _infer(
+        self, rows: EvaluationSet, model: torch.nn.Module | None, *, loss_only: bool = False
+    ) -> tuple[list[Any], float | None]:
+        return run_features(
             model if model is not None else cast(torch.nn.Module, self.model),
             self.task,
             rows.lengths,
@@ -307,5 +327,5 @@ class NlptkTrainer(Trainer):
             rank=self.args.process_index,
             world_size=self.args.world_size,
             show_progress=not self.args.disable_tqdm,
+            loss_only=loss_only,
         )
-        return self.task.pool(outputs, rows.features), loss

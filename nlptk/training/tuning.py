@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
+import torch
+from transformers import TrainingArguments, set_seed
 
 from nlptk import registry
 from nlptk.data import Splits
@@ -23,7 +25,17 @@ from nlptk.task import Task
 from nlptk.training.arguments import RunFacts, check_training, training_arguments
 from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
-from nlptk.training.preparation import load_data, make_strategy, make_task, prepare, token_batching
+from nlptk.training.preparation import (
+    Batching,
+    Prepared,
+    load_data,
+    make_strategy,
+    make_task,
+    prepare,
+    stored_batching,
+    token_batching,
+)
+from nlptk.training.readout import stored_backbone
 from nlptk.training.trainer import NlptkTrainer, Optimization
 
 DEFAULT_SPACE: dict[str, Any] = {
@@ -53,8 +65,11 @@ class _TuneTrainer(NlptkTrainer):
     """Builds model, strategy and batches anew for every trial."""
 
     def __init__(self, recipe: Recipe, data: Splits, space: Mapping[str, Any], args: TrainingArguments):
-        self._recipe, self._data, self._space = recipe, data, space
+        self._recipe, self._data, self._space, self._arguments = recipe, data, space, args
+        names = ("activation_checkpointing", "gradient_checkpointing")
+        self._checkpointing = {name: getattr(args, name) for name in names if hasattr(args, name)}
         self._best: float | None = None
+        self._without_backbone = ExitStack()
         built = self._build(recipe)
         super().__init__(
             None,
@@ -76,8 +91,21 @@ class _TuneTrainer(NlptkTrainer):
             "strategy": prepared.strategy,
             "trained": prepared.trained,
             "optimization": Optimization(recipe.optimizer["name"], options, prepared.groups),
-            "batching": token_batching(prepared, wanted=recipe.packing, data_parallel=False),
+            "batching": self._batching(prepared, recipe),
         }
+
+    def _batching(self, prepared: Prepared, recipe: Recipe) -> Batching:
+        """Tokens, or the features of a backbone that is run once, in all trials together."""
+        args, once = self._arguments, prepared.backbone_once
+        for name, wanted in self._checkpointing.items():
+            setattr(args, name, wanted and not once)  # a head has no layers to run again
+        self._without_backbone.close()
+        if not once:
+            return token_batching(prepared, wanted=recipe.packing, data_parallel=False)
+        torch.nn.Module.to(prepared.model, args.device)
+        batching = stored_batching(prepared, batch_size=args.per_device_eval_batch_size)
+        self._without_backbone.enter_context(stored_backbone(prepared.model))
+        return batching
 
     def best_so_far(self, value: float, *, lower: bool) -> float:
         """The best evaluation of the trial: what a run that restores its best checkpoint would end with."""
@@ -94,6 +122,7 @@ class _TuneTrainer(NlptkTrainer):
         batching = built["batching"]
         self.train_dataset, self.data_collator = batching.train, batching.collator
         self._validation = batching.evaluation["validation"]
+        set_seed(self.args.seed)  # as a run's own trainer does, so that dropout falls as it would there
         return built["trained"]
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd  # type: ignore[import-untyped]  # ships no types; its stubs lag behind it
 import pytest
 
 from nlptk.data import load_splits, read_rows
@@ -40,16 +41,16 @@ def _texts(path: Path, columns: Sequence[Column], **changes: object) -> list[str
         ("fine,", "label is empty"),
         ("fine, ", "label is only white space"),
         (",", "text is empty and label is empty"),
-        ("one,two,three", "3 fields where the header has 2"),
-        ("lonely", "1 fields where the header has 2"),
+        ("one,two,three", "3 fields where the header has 2 (line 6)"),
+        ("lonely", "1 fields where the header has 2 (line 6)"),
         ("with a nul \0 byte,pos", "text holds a NUL byte at character 11"),
     ],
 )
-def test_a_bad_csv_line_is_refused_with_its_line_number_and_reason(
+def test_a_bad_csv_line_is_refused_with_its_row_number_and_reason(
     write: Write, columns: tuple[Column, ...], line: str, reason: str
 ) -> None:
     message = _refusal(write("bad.csv", f"{GOOD}{line}\n"), columns)
-    assert f"bad.csv, row 6: {reason}" in message
+    assert f"bad.csv, row 5: {reason}" in message
     assert "data.bad_rows=drop" in message
 
 
@@ -81,8 +82,8 @@ def test_a_bad_json_line_is_refused_with_its_line_number_and_reason(
 
 def test_many_bad_rows_are_counted_and_the_first_five_listed(write: Write, columns: tuple[Column, ...]) -> None:
     message = _refusal(write("bad.csv", GOOD + ",pos\n" * 7), columns)
-    assert "7 bad rows: row 6: text is empty; row 7" in message
-    assert "row 10: text is empty; and 2 more" in message
+    assert "7 bad rows: row 5: text is empty; row 6" in message
+    assert "row 9: text is empty; and 2 more" in message
 
 
 def test_dropping_bad_rows_keeps_the_good_ones_and_reports_the_others(
@@ -91,10 +92,10 @@ def test_dropping_bad_rows_keeps_the_good_ones_and_reports_the_others(
     path = write("bad.csv", GOOD + ",pos\nstill good,neg\nragged\n")
     splits = load_splits(_settings(path, bad_rows="drop"), columns, seed=0)
     assert splits.train is not None
-    assert splits.train["source_row"][:] == [2, 3, 4, 5, 7]
+    assert splits.train["source_row"][:] == [1, 2, 3, 4, 6]
     (dropped,) = splits.report.dropped
     assert dropped["count"] == 2
-    assert [row["row"] for row in dropped["rows"]] == [6, 8]
+    assert [row["row"] for row in dropped["rows"]] == [5, 7]
 
 
 @pytest.mark.parametrize("word", ["nan", "null", "None", "NA", "NaN", "#N/A"])
@@ -106,15 +107,17 @@ def test_words_that_look_like_missing_values_are_text_in_csv(
 
 def test_a_quoted_line_break_does_not_shift_the_row_numbers(write: Write, columns: tuple[Column, ...]) -> None:
     path = write("broken.csv", 'text,label\n"one\ntwo\nthree",pos\nfour,neg\n,pos\n')
-    assert "row 6: text is empty" in _refusal(path, columns)
+    assert "row 3: text is empty" in _refusal(path, columns)
     train = load_splits(_settings(path, bad_rows="drop"), columns, seed=0).train
     assert train is not None
-    assert train["source_row"][:] == [2, 5]
+    assert train["source_row"][:] == [1, 2]
     assert train["text"][0] == "one\ntwo\nthree"
 
 
 def test_an_unclosed_quote_is_refused_where_it_opens(write: Write, columns: tuple[Column, ...]) -> None:
-    assert "row 3: not valid csv" in _refusal(write("q.csv", 'text,label\nfine,pos\n"open,neg\nmore,pos\n'), columns)
+    message = _refusal(write("q.csv", 'text,label\nfine,pos\n"open,neg\nmore,pos\n'), columns)
+    assert "row 2: not valid csv" in message
+    assert "(line 3)" in message
 
 
 def test_a_text_of_a_million_characters_is_read_whole(write: Write, columns: tuple[Column, ...]) -> None:
@@ -126,7 +129,36 @@ def test_blank_lines_are_no_rows_and_are_counted(write: Write, columns: tuple[Co
     assert splits.report.rows == {"train": 4}
     assert splits.report.sources["train"][0]["blank_lines"] == 3
     assert splits.train is not None
-    assert splits.train["source_row"][:] == [2, 3, 5, 6]
+    assert splits.train["source_row"][:] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("extension", ["csv", "tsv", "json", "jsonl", "parquet", "jsonl.gz"])
+def test_a_row_has_one_number_whatever_its_format(tmp_path: Path, columns: tuple[Column, ...], extension: str) -> None:
+    frame = pd.DataFrame({"text": ["one\nline more", "two", " ", "four", "five"], "label": list("aabba")})
+    path = tmp_path / f"rows.{extension}"
+    match extension:
+        case "csv" | "tsv":
+            frame.to_csv(path, index=False, sep="," if extension == "csv" else "\t")
+        case "parquet":
+            frame.to_parquet(path)
+        case _:
+            frame.to_json(path, orient="records", lines="l" in extension.removeprefix("json"))
+    assert f"{path}, row 3: text is only white space" in _refusal(path, columns)
+    train = load_splits(_settings(path, bad_rows="drop"), columns, seed=0).train
+    assert train is not None
+    # pandas counts the rows from 0
+    assert dict(zip(train["source_row"][:], train["text"][:], strict=True)) == {
+        index + 1: text for index, text in enumerate(frame["text"]) if text != " "
+    }
+
+
+def test_a_malformed_json_line_behind_blank_ones_has_its_row_and_its_line(
+    write: Write, columns: tuple[Column, ...]
+) -> None:
+    path = write("gaps.jsonl", '{"text": "fine", "label": "a"}\n\n\n{"text": \n{"text": "", "label": "b"}\n')
+    message = _refusal(path, columns)
+    assert "row 2: not valid JSON: Expecting value at column 9 (line 4)" in message
+    assert "row 3: text is empty" in message
 
 
 def test_wrong_encoding_names_line_byte_and_cure(write: Write, columns: tuple[Column, ...]) -> None:

@@ -1,6 +1,7 @@
 """Every format, written and read: the same rows, and the same fingerprint whatever the file."""
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd  # type: ignore[import-untyped]  # ships no types; its stubs lag behind it
 import pytest
 from datasets import Dataset
+from tqdm import tqdm
 
 from nlptk.data import fingerprint, load_splits, read_rows, write_rows
 from nlptk.errors import DataError
@@ -177,3 +179,33 @@ def test_which_texts_are_compared_follows_the_task_not_an_earlier_reading(write:
         between = load_splits(settings, columns, seed=0).report.duplicates["between"]
         found.append(between["validation/train"]["count"])
     assert found == [0, 1]
+
+
+@pytest.mark.parametrize("extension", ["csv", "jsonl", "json", "parquet"])
+def test_a_bar_counts_the_rows_while_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str
+) -> None:
+    bars: list[Any] = []
+
+    class Watched(tqdm):  # type: ignore[misc]  # tqdm ships no types
+        def __init__(self, **given: Any) -> None:
+            assert given["delay"] == 2
+            assert given["disable"] is None  # tqdm's own word for "only on a terminal"
+            super().__init__(**{**given, "delay": 0, "disable": False, "file": io.StringIO(), "mininterval": 0})
+            self.steps: list[int] = []
+            bars.append(self)
+
+        def update(self, n: float = 1) -> None:
+            self.steps.append(int(n))
+            super().update(n)
+
+    monkeypatch.setattr("nlptk.data.formats.BATCH_ROWS", 2)
+    monkeypatch.setattr("nlptk.data.tables.BATCH_ROWS", 2)
+    monkeypatch.setattr("tqdm.auto.tqdm", Watched)
+    write_rows(tmp_path / f"a.{extension}", ROWS)
+    _read(tmp_path / f"a.{extension}")
+    (bar,) = bars
+    assert bar.desc.startswith(f"reading a.{extension}")
+    assert sum(bar.steps) == len(ROWS)
+    assert len([step for step in bar.steps if step]) == len(ROWS) // 2
+    assert bar.total == (len(ROWS) if extension in ("json", "parquet") else None)

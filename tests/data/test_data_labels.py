@@ -108,10 +108,22 @@ def test_a_label_only_in_validation_is_refused_with_count_and_rows(write: Write,
     with pytest.raises(DataError) as caught:
         _load(train, columns, validation=str(validation))
     message = str(caught.value)
-    assert "'positive' (2 of validation:" in message
-    assert "dev.csv row 3" in message
-    assert "dev.csv row 4" in message
+    assert f"'positive' in validation, {validation}: rows 2, 3; correct them" in message
     assert "data.unseen_labels=drop" in message
+
+
+def test_rows_with_an_unseen_label_are_listed_by_file_with_the_count_of_the_others(
+    write: Write, columns: tuple[Column, ...]
+) -> None:
+    train = write("train.csv", "text,label\na,pos\nb,neg\n")
+    one = write("dev/a.csv", "text,label\nc,other\nd,pos\ne,other\n")
+    two = write("dev/b.csv", "text,label\nf,pos\n" + "".join(f"g{i},other\n" for i in range(40)))
+    with pytest.raises(DataError) as caught:
+        _load(train, columns, validation=[str(one), str(two)])
+    message = str(caught.value)
+    # 42 such rows, of which five are named
+    assert f"'other' in validation, {one}: rows 1, 3; {two}: rows 2, 3, 4 (and 37 more);" in message
+    assert message.count(str(one)) == message.count(str(two)) == 1
 
 
 def test_dropping_unseen_labels_keeps_the_other_rows_and_reports(write: Write, columns: tuple[Column, ...]) -> None:
@@ -122,7 +134,7 @@ def test_dropping_unseen_labels_keeps_the_other_rows_and_reports(write: Write, c
     assert splits.validation["text"][:] == ["c"]
     assert splits.labels == LabelSpace(("neg", "pos"))
     assert splits.report.dropped[0]["reason"] == "label not in training"
-    assert splits.report.dropped[0]["rows"][0]["row"] == 3
+    assert splits.report.dropped[0]["rows"][0]["row"] == 2
 
 
 def test_a_single_training_label_is_refused(write: Write, columns: tuple[Column, ...]) -> None:

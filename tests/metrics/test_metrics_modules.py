@@ -16,6 +16,7 @@ from sklearn import metrics as sk
 
 from nlptk.errors import DataError, RecipeError
 from nlptk.metrics import classification_figures, load, names
+from nlptk.metrics.registry import CLASSES
 from nlptk.task import LabelSpace
 
 RNG = np.random.default_rng(0)
@@ -112,7 +113,7 @@ def test_nothing_is_written_to_disk_and_nothing_needs_the_network(monkeypatch: p
 
     for module, name in ((os, "makedirs"), (os, "mkdir"), (os, "open"), (builtins, "open"), (socket.socket, "connect")):
         monkeypatch.setattr(module, name, refuse)
-    for name in names():
+    for name in (n for n in names() if CLASSES[n].startswith("modules.")):
         metric = load(name)
         if name in ("brier", "ece", "log_loss", "roc_auc", "average_precision"):
             metric.compute(prediction_scores=[0.2, 0.7], references=[0, 1])

@@ -70,8 +70,16 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if kind == "json":
         return list(json.loads(text))
     table = csv.DictReader(io.StringIO(text), delimiter="," if kind == "csv" else "\t")
-    typed = ("row", "score", "scores", "truncated")
-    return [{key: json.loads(value) if key in typed else value for key, value in row.items()} for row in table]
+    return [{key: _typed(key, value) for key, value in row.items()} for row in table]
+
+
+def _typed(key: str, cell: str) -> Any:
+    return json.loads(cell) if key in ("row", "score", "truncated") or key.startswith("scores.") else cell
+
+
+def _bad(row: dict[str, Any]) -> float:
+    """The score of the label `bad`, in a column of its own or in the nested scores."""
+    return float(row["scores.bad"] if "scores.bad" in row else row["scores"]["bad"])
 
 
 def _content(path: Path) -> bytes:
@@ -87,9 +95,8 @@ def test_any_format_goes_in_and_out_in_order(
     found = _read(result.target)
     assert [row["text"] for row in found] == TEXTS
     assert [row["label"] for row in found] == [row["label"] for row in expected]
-    assert [row["scores"]["bad"] for row in found] == pytest.approx([row["scores"]["bad"] for row in expected])
-    first = 1 if name.startswith(("json", "parquet")) else 2  # the line of a delimited file, after its header
-    assert [row["row"] for row in found] == list(range(first, first + len(TEXTS)))
+    assert [_bad(row) for row in found] == pytest.approx([row["scores"]["bad"] for row in expected])
+    assert [row["row"] for row in found] == list(range(1, 1 + len(TEXTS)))
 
 
 class KilledError(Exception):
@@ -164,20 +171,28 @@ def test_a_torn_last_line_is_predicted_again(
 
 
 def test_predictions_of_another_model_are_not_used(
-    artifact: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: Path,
+    other: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     source, target = _interrupted(artifact, tmp_path, monkeypatch)
+    capsys.readouterr()
     assert nlptk.predict(other, source, target).resumed == 0
+    assert capsys.readouterr().err == f"{target}.partial: 20 predictions are discarded: the model has changed since\n"
     expected = nlptk.pipeline(other)(TEXTS)
     assert [row["score"] for row in _read(target)] == pytest.approx([row["score"] for row in expected])
 
 
 def test_predictions_of_other_rows_are_not_used(
-    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = _interrupted(artifact, tmp_path, monkeypatch)
     write_rows(source, [{"text": text} for text in reversed(TEXTS)])
+    capsys.readouterr()
     assert nlptk.predict(artifact, source, target).resumed == 0
+    assert capsys.readouterr().err == f"{target}.partial: 20 predictions are discarded: the rows have changed since\n"
     assert [row["text"] for row in _read(target)] == TEXTS[::-1]
 
 
@@ -186,7 +201,7 @@ def test_a_call_cut_short_after_its_last_prediction_only_writes_the_file(
 ) -> None:
     source = write_rows(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KilledError
 
     with monkeypatch.context() as context:
@@ -197,11 +212,24 @@ def test_a_call_cut_short_after_its_last_prediction_only_writes_the_file(
     assert len(_read(tmp_path / "out.jsonl")) == len(TEXTS)
 
 
-def test_a_partial_file_that_is_none_of_ours_is_begun_anew(artifact: Path, tmp_path: Path) -> None:
+def test_a_partial_file_that_is_none_of_ours_is_begun_anew(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "out.jsonl.partial").write_bytes(b"\xff\xfe nonsense\n{}\n")
     source = write_rows(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
     assert nlptk.predict(artifact, source, tmp_path / "out.jsonl").resumed == 0
     assert len(_read(tmp_path / "out.jsonl")) == len(TEXTS)
+    assert "its first line does not say of which model and rows they are" in capsys.readouterr().err
+
+
+def test_a_call_that_goes_on_takes_the_other_columns_of_the_source_as_they_are_now(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = _interrupted(artifact, tmp_path, monkeypatch)  # of rows that had no other column
+    write_rows(source, [{"id": f"new {i}", "text": text} for i, text in enumerate(TEXTS)])
+    assert nlptk.predict(artifact, source, target).resumed == 20
+    assert [row["id"] for row in _read(target)] == [f"new {i}" for i in range(len(TEXTS))]
+    assert target.read_bytes() == nlptk.predict(artifact, source, tmp_path / "whole.jsonl").target.read_bytes()
 
 
 def test_a_second_process_on_one_target_is_refused(
@@ -225,7 +253,7 @@ def test_a_second_process_on_one_target_is_refused(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("in.csv", "text\nfine\n   \n", "in.csv, row 3: text is only white space"),
+        ("in.csv", "text\nfine\n   \n", "in.csv, row 2: text is only white space"),
         ("in.jsonl", '{"text": "fine"}\n{"text": NaN}\n', r"in.jsonl, row 2: text is missing \(NaN\)"),
         ("in.jsonl", '{"text": "fine"}\n{"txt": "lost"}\n', "in.jsonl, row 2: text is missing"),
         ("in.jsonl", '{"text": "fine"}\n{"text": 7}\n', "in.jsonl, row 2: text is the number 7"),

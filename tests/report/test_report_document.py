@@ -59,7 +59,7 @@ def test_json_is_versioned_ordered_and_holds_no_nan(tmp_path: Path) -> None:
     headline = {"mcc": Figure(float("nan")), "accuracy": {"value": np.float64(0.5)}, "roc_auc": None}
     path, _ = report.write_report(tmp_path, {"title": "T", "headline": headline, "context": {"loss": float("inf")}})
     state = json.loads(path.read_text(), parse_constant=pytest.fail)
-    assert list(state) == ["format", "title", "subtitle", "primary", "headline", "context", "sections"]
+    assert list(state) == ["format", "title", "subtitle", "warnings", "primary", "headline", "context", "sections"]
     assert state["format"] == 1
     assert state["headline"]["mcc"] == state["headline"]["roc_auc"] == {"value": None, "low": None, "high": None}
     assert state["headline"]["accuracy"]["value"] == 0.5

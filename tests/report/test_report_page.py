@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -208,3 +209,32 @@ def test_a_column_of_scores_has_equal_decimals_and_stands_right() -> None:
 
 def test_row_shares_of_an_empty_row_are_zero() -> None:
     assert heatmap.row_shares([[0, 0], [1, 3]]) == [[0.0, 0.0], [0.25, 0.75]]
+
+
+def test_warnings_stand_before_the_figures() -> None:
+    html = page_of(warnings=["test: predicts only <b>"], headline={"accuracy": Figure(0.5)})
+    assert html.index("test: predicts only &lt;b&gt;") < html.index("Accuracy")
+    assert 'class="warnings"' not in page_of()
+
+
+@pytest.mark.parametrize(("count", "listed"), [(12, False), (28, True), (150, True)])
+def test_a_confusion_matrix_of_many_labels_fits_the_page_and_lists_its_pairs(count: int, listed: bool) -> None:
+    names = [f"a label called {index}" for index in range(count)]
+    values = np.eye(count, dtype=int) * 90
+    values[0, 1] = 7
+    html = page_of(report.matrix("Confusion", values, row_labels=names, column_labels=names))
+    (drawing,) = (ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
+    assert float(drawing.attrib["width"]) <= 872
+    assert ("most confused pairs" in html) == listed
+    heads = [text for text in drawing.iter("text") if text.get("class") == "head"]
+    assert len(heads) == (count if count <= heatmap.MOST_NUMBERED else 0)
+    places = [float(head.attrib["x"]) for head in heads]
+    # slanted lines of 13.5 units of type do not touch where they stand 13.5 * sqrt(2) apart
+    assert all(right - left >= 13.5 * 2**0.5 for left, right in pairwise(places))
+
+
+def test_cells_are_wide_enough_for_their_numbers() -> None:
+    names = [str(index) for index in range(28)]
+    html = page_of(report.matrix("M", np.full((28, 28), 9999), row_labels=names, column_labels=names))
+    sides = {float(side) for side in re.findall(r'<rect x="[\d.]+" y="[\d.]+" width="([\d.]+)"', html)}
+    assert min(sides) >= 4 * 7.0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nlptk.strategies.contract import Group
-from nlptk.strategies.trainable import apply_trainable, freeze_all_but, parameter_report
+from nlptk.strategies.trainable import apply_trainable, freeze_all_but, parameter_report, trained_share
 
 
 def two_groups() -> tuple[torch.nn.Module, list[Group]]:
@@ -46,5 +46,12 @@ def test_the_report_gives_sizes_and_percent() -> None:
         "trainable": 8,
         "total": 15 + 8 + 3,
         "percent": 100 * 8 / 26,
+        "staged": False,
         "groups": [{"name": "high", "size": 8, "lr_scale": 1.0}],
     }
+
+
+def test_the_share_of_what_trains_in_stages_is_said_to_be_the_most() -> None:
+    model, groups = two_groups()
+    assert trained_share(parameter_report(model, groups[:1])) == "8 of 26 (30.77 %)"
+    assert trained_share(parameter_report(model, groups[:1], staged=True)) == "8 of 26 (up to 30.77 %, in stages)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_windows_are_pooled_to_the_mean_of_their_logits() -> None:
 
 
 def test_a_single_label_prediction_is_the_softmax() -> None:
-    rows = _task().decode(list(LOGITS.numpy()), _features([0, 1, 2, 3]))
+    rows = _task().decode(list(LOGITS.numpy()), {}, _features([0, 1, 2, 3]))
     expected = LOGITS.softmax(dim=1)
     assert [row["label"] for row in rows] == ["bad", "good", "bad", "mixed"]
     for row, probabilities in zip(rows, expected, strict=True):
@@ -115,7 +116,7 @@ def test_a_single_label_prediction_is_the_softmax() -> None:
 
 def test_a_multi_label_prediction_is_every_label_at_or_above_its_threshold() -> None:
     thresholds = {"thresholds": [0.9, 0.5, 0.6]}
-    rows = _task(MULTI, decision=thresholds).decode(list(LOGITS.numpy()), _features([0, 1, 2, 3]))
+    rows = _task(MULTI, decision=thresholds).decode(list(LOGITS.numpy()), {}, _features([0, 1, 2, 3]))
     assert [row["labels"] for row in rows] == [["mixed"], ["good"], ["good", "mixed"], ["good", "mixed"]]
     assert rows[3]["scores"]["good"] == 0.5
     assert rows[0]["scores"] == pytest.approx(
@@ -127,11 +128,11 @@ def test_a_fixed_threshold_is_used_and_not_tuned() -> None:
     task = _task(MULTI, thresholds=0.7)
     task.tune(list(LOGITS.numpy()), _rows([[0], [1], [2], [2]]))
     assert task.decision == {}
-    assert task.decode([np.array([0.0, 1.0, 2.0])], _features([0]))[0]["labels"] == ["good", "mixed"]
+    assert task.decode([np.array([0.0, 1.0, 2.0])], {}, _features([0]))[0]["labels"] == ["good", "mixed"]
 
 
 def test_rows_that_lost_tokens_are_flagged() -> None:
-    rows = _task().decode(list(LOGITS[:3].numpy()), _features([0, 1, 1, 2], lost=[0, 3, 0, 0]))
+    rows = _task().decode(list(LOGITS[:3].numpy()), {}, _features([0, 1, 1, 2], lost=[0, 3, 0, 0]))
     assert [row["truncated"] for row in rows] == [False, True, False]
 
 
@@ -185,3 +186,26 @@ def test_without_labels_the_column_is_asked_for() -> None:
 def test_scores_say_what_the_most_frequent_label_alone_would_reach() -> None:
     found = _task().score(LOGITS.tolist(), _rows([1, 1, 0, 1]))
     assert found.figures["majority_accuracy"].value == 0.75
+
+
+def test_a_model_that_names_one_label_only_is_warned_of() -> None:
+    always_bad = [[2.0, 1.0, 0.0]] * 4
+    expected = ["predicts only 'bad': no better than always naming it"]
+    assert _task().score(always_bad, _rows([0, 1, 0, 2])).warnings == expected
+    assert _task().score(always_bad, _rows([1, 1, 1, 1])).warnings == []  # rows of one label tell nothing
+    assert _task().score(LOGITS.tolist(), _rows([0, 1, 0, 2])).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        ([-1.0, -1.0, -1.0], "predicts no label for any row"),
+        ([1.0, -1.0, 1.0], r"predicts the same labels for every row \(bad, mixed\)"),
+    ],
+)
+def test_a_multi_label_model_that_gives_every_row_the_same_is_warned_of(logits: list[float], message: str) -> None:
+    rows = _rows([[0], [1, 2], [], [0]])
+    (warning,) = _task(MULTI, thresholds=0.5).score([logits] * 4, rows).warnings
+    assert re.match(message, warning)
+    varied = [logits, logits, logits, [-value for value in logits]]
+    assert _task(MULTI, thresholds=0.5).score(varied, rows).warnings == []

@@ -38,9 +38,10 @@ def test_without_a_terminal_there_is_one_line_an_evaluation_and_no_noise(
     done = subprocess.run(
         [sys.executable, "-m", "nlptk", "train", *words], capture_output=True, text=True, check=True, env=_environment()
     )
-    (line,) = done.stderr.splitlines()
+    # a tiny model after one epoch may well name one label only
+    (line,) = (line for line in done.stderr.splitlines() if not line.startswith("nlptk: warning: "))
     assert line.startswith("epoch 1.00: validation accuracy ")
-    assert done.stdout.splitlines()[0].startswith("validation")
+    assert done.stdout.splitlines()[0].startswith("test (value and 95 % interval)")
 
 
 @pytest.mark.slow
@@ -68,4 +69,4 @@ def test_on_a_terminal_there_is_one_bar(tiny: dict[str, Path], tmp_path: Path) -
     bars = {part.split(":")[0].strip() for part in read.decode().replace("\n", "\r").split("\r") if "%|" in part}
     assert bars == {"training"}
     lines = [line.split("\r")[-1].strip() for line in read.decode().splitlines()]
-    assert [line for line in lines if line and not line.startswith(("epoch", "training"))] == []
+    assert [line for line in lines if line and not line.startswith(("epoch", "training", "nlptk: warning: "))] == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from nlptk.errors import ArtifactError, RecipeError
+from nlptk.errors import ArtifactError, DataError, RecipeError
 from nlptk.training import checkpointing, trainer
 from nlptk.training.occupation import LOCK, sole_run
 from tests.training.runs import train
@@ -105,3 +105,41 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(RecipeError, match="cannot be written"), sole_run(tmp_path / "run", where="recipe"):
         pass
+
+
+def test_a_finished_run_leaves_no_lock_and_nothing_half_written(
+    tiny: dict[str, Path], rows: Path, tmp_path: Path
+) -> None:
+    train(tiny["bert"], rows, tmp_path / "run", training={"max_steps": 1})
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["all_results.json", "checkpoint-1", "model", "report.html", "report.json", "trainer_state.json"]
+
+
+def test_a_run_that_fails_before_it_wrote_anything_leaves_no_folder(tiny: dict[str, Path], tmp_path: Path) -> None:
+    empty = tmp_path / "rows.jsonl"
+    empty.write_text("")
+    (tmp_path / "mine").mkdir()
+    for output in (tmp_path / "runs" / "one", tmp_path / "mine" / "one", tmp_path / "mine"):
+        with pytest.raises(DataError):
+            train(tiny["bert"], empty, output)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "rows.jsonl"]
+
+
+def test_what_a_failed_run_has_written_stays(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with sole_run(tmp_path / "run", where="recipe"):
+            (tmp_path / "run" / "checkpoint-1").mkdir()
+            (tmp_path / "run" / "checkpoint-1" / "model.safetensors").write_bytes(b"weights")
+            (tmp_path / "run" / "empty").mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "checkpoint-1", "model.safetensors"]
+
+
+def test_a_refused_second_run_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    with sole_run(tmp_path / "run", where="recipe"):
+        with pytest.raises(RecipeError, match="another run"), sole_run(tmp_path / "run", where="recipe"):
+            pass
+        assert (tmp_path / "run" / LOCK).exists()

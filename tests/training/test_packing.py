@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from nlptk.batches import pad_batch
 from nlptk.training import packing
-from nlptk.training.collate import PaddingCollator
 from tests.tiny_models import write_checkpoint
 
 LENGTHS = (9, 3, 14, 1, 6)
@@ -43,12 +44,63 @@ def _gradients(model: PreTrainedModel, batch: Mapping[str, object]) -> dict[str,
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "gpt2", "llama"])
 def test_gradients_equal_the_padded_paths(family: str, tmp_path: Path) -> None:
     model = _model(family, tmp_path)
-    padded = _gradients(model, dict(PaddingCollator(0)(_rows())))
+    padded = _gradients(model, dict(pad_batch(_rows(), 0)))
     packed, reason = packing.install(model)
     assert packed is not None, reason
     found = _gradients(model, packed.collator()(_rows()))
     assert found.keys() == padded.keys()
     for name, gradient in padded.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+TOKEN_HEADS = {
+    "AutoModelForTokenClassification": ("bert", "distilbert", "roberta", "gpt2", "llama"),
+    "AutoModelForQuestionAnswering": ("bert", "roberta", "gpt2", "llama"),
+    "AutoModelForCausalLM": ("gpt2", "llama"),
+}
+
+
+def _span_gradients(model: PreTrainedModel, batch: Mapping[str, object]) -> dict[str, torch.Tensor]:
+    """Of a loss over the rows' own tokens; transformers' own takes the padding for possible answers too."""
+    model.zero_grad()
+    inside = torch.arange(max(LENGTHS))[None, :] < torch.tensor(LENGTHS)[:, None]
+    logits = model(**{key: value for key, value in batch.items() if key != "labels"})
+    spans: torch.Tensor = batch["labels"]  # type: ignore[assignment]
+    losses = [
+        torch.nn.functional.cross_entropy(each.masked_fill(~inside, -1e9), ends)
+        for each, ends in zip((logits.start_logits, logits.end_logits), spans.unbind(1), strict=True)
+    ]
+    torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("head", "family"), [(head, family) for head, found in TOKEN_HEADS.items() for family in found]
+)
+def test_heads_that_read_every_token_get_padded_rows_and_give_their_gradients(
+    head: str, family: str, tmp_path: Path
+) -> None:
+    checkpoint = write_checkpoint(family, tmp_path / family)
+    model = getattr(transformers, head).from_pretrained(checkpoint)
+    model.config.pad_token_id = 0
+    model.train(False)
+    rows = _rows(labels=False)
+    for row in rows:
+        ids: list[int] = row["input_ids"]  # type: ignore[assignment]
+        row["labels"] = {
+            "AutoModelForTokenClassification": [token % 2 for token in ids],
+            "AutoModelForQuestionAnswering": [0, len(ids) - 1],
+            "AutoModelForCausalLM": ids,
+        }[head]
+    padded = pad_batch(rows, 0)
+    packed, reason = packing.install(model)
+    assert packed is not None, reason
+    together = packed.collator()(rows)
+    assert torch.equal(together["labels"], padded["labels"])  # type: ignore[arg-type]
+    step = _span_gradients if head == "AutoModelForQuestionAnswering" else _gradients
+    wanted, found = step(model, padded), step(model, together)
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
@@ -93,7 +145,7 @@ def test_a_removed_packing_leaves_the_model_as_it_was(tmp_path: Path) -> None:
 
 def test_real_minilm_packs(minilm: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(minilm, num_labels=2).train(False)
-    padded = _gradients(model, dict(PaddingCollator(0)([{**row, "labels": 1} for row in _rows()])))
+    padded = _gradients(model, dict(pad_batch([{**row, "labels": 1} for row in _rows()], 0)))
     packed, reason = packing.install(model)
     assert packed is not None, reason
     found = _gradients(model, packed.collator()([{**row, "labels": 1} for row in _rows()]))

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from nlptk.errors import UnsupportedError
-from nlptk.training.readout import backbone, find_readout, placeholder_ids, read_features, stored_backbone
+from nlptk.training.readout import (
+    backbone,
+    find_readout,
+    placeholder_ids,
+    read_features,
+    reads_one_vector,
+    stored_backbone,
+)
 from tests.strategies.families import SEQUENCE, TEXTS, build, logits, tokenizer
 
 READS = {"bert": "pooled", "distilbert": "first", "roberta": "first", "gpt2": "last", "llama": "last", "t5": "last"}
@@ -52,9 +59,11 @@ def test_probing_leaves_model_gradients_and_generator_as_they_were(family: str) 
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_head_that_reads_every_token_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"reads tokens \[0, 1, 2\] of 3"):
-        find_readout(build("bert-token"))
+def test_a_token_classifiers_head_reads_every_token() -> None:
+    model = build("bert-token")
+    assert find_readout(model) == "tokens"
+    assert not reads_one_vector(model)
+    assert reads_one_vector(build("bert"))
 
 
 def test_a_bare_backbone_is_refused() -> None:

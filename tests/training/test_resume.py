@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,17 @@ def test_no_pickle_is_written(job: dict[str, Any], tmp_path: Path) -> None:
     names = [path.name for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert names
     assert [name for name in names if name.endswith((".bin", ".pt", ".pth", ".pkl"))] == []
+
+
+def test_a_run_resumed_as_it_was_begun_warns_of_no_changed_argument(
+    job: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fractions of the run, nlptk's default for logging, against the steps that the checkpoint's state holds."""
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    _train(job, tmp_path / "run")
+    logged = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["logging_steps"]
+    assert logged == 1  # 2 % of 15 steps, rounded up
+    _train(job, tmp_path / "run", resume_from_checkpoint=True)
+    assert "do not match" not in caplog.text
+    _train(job, tmp_path / "run", resume_from_checkpoint=True, logging_steps=7)
+    assert "logging_steps: 7 (from args) != 1 (from trainer_state.json)" in caplog.text

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import BertModel
 
 import nlptk
 from nlptk.errors import MissingExtraError, RecipeError
@@ -152,3 +153,49 @@ def test_a_trial_counts_with_its_best_evaluation(
     monkeypatch.setattr(NlptkTrainer, "evaluate", scripted)
     job = _job(tiny, tmp_path, training={"num_train_epochs": 3, "per_device_train_batch_size": 8})
     assert nlptk.tune(**job, trials=1).value == 0.9
+
+
+def test_a_trial_of_feature_extraction_is_a_plain_run_on_the_stored_features(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the checkpoint's own dropout; the backbone meets each row once in all trials together."""
+    pytest.importorskip("optuna")
+    monkeypatch.setenv("NLPTK_CACHE", str(tmp_path / "cache"))
+    seen: list[int] = []
+    original = BertModel.forward
+
+    def counting(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(len(input_ids))
+        return original(self, input_ids, *args, **kwargs)
+
+    monkeypatch.setattr(BertModel, "forward", counting)
+    settings = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 0.05}
+    space = {f"training.{key}": {"choices": [value]} for key, value in settings.items()}
+    selecting = {"metric_for_best_model": "log_loss", "gradient_checkpointing": True}
+    job = _job(tiny, tmp_path, strategy="feature_extraction", training=selecting)
+    result = nlptk.tune(**job, trials=2, space=space)
+    assert sum(seen) == 22 + 9
+    plain = nlptk.train(**{**job, "training": {**selecting, **settings}, "output": tmp_path / "plain"})
+    assert [trial["value"] for trial in result.trials] == pytest.approx([plain.metrics["eval_log_loss"]] * 2, abs=1e-9)
+
+
+def test_trials_of_other_strategies_see_the_backbone_again(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full trial after one on stored features ends as a full search's own."""
+    pytest.importorskip("optuna")
+    fixed = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 0.01}
+    space = {f"training.{key}": {"choices": [value]} for key, value in fixed.items()}
+    job = _job(tiny, tmp_path, training={"metric_for_best_model": "log_loss"})
+    alone = nlptk.tune(**job, trials=1, space=space).value
+    order = iter(["feature_extraction", "full", "feature_extraction", "full"])
+    drawn: dict[int, str] = {}
+
+    def strategy_of(trial: Any, *_: Any) -> str:
+        if trial.number not in drawn:
+            drawn[trial.number] = next(order)
+        return drawn[trial.number]
+
+    monkeypatch.setattr("nlptk.training.tuning._strategy_of", strategy_of)
+    values = [trial["value"] for trial in nlptk.tune(**job, trials=4, space=space).trials]
+    assert values[1] == values[3] == alone != values[0] == values[2]

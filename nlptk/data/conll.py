@@ -1,0 +1,116 @@
+"""Reader of CoNLL files: a token a line with its tag in the last column, a blank line after each sentence.
+
+Columns are separated by tabs, or by spaces in lines without any; the first is the token, those between it and the last
+are left out. Blank lines may hold white space. Document marks (`-DOCSTART-`, `#begin document`) and comments (`# id = 7`)
+are no tokens; a line `#`, tab, `O` is one.
+
+A row is a sentence, and its number is the line that it begins on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from nlptk.data.formats import BATCH_CHARACTERS, BATCH_ROWS, Batch
+from nlptk.data.inputs import of_objects
+from nlptk.data.problems import Problems
+from nlptk.data.text_files import open_text, reading
+from nlptk.errors import DataError
+
+DOCUMENT = "-DOCSTART-"
+_COMMENT = re.compile(r"#([ \t]|begin\b|end\b)")
+_TAG = re.compile(r"O|[BIESLU]-.+")
+_BLANK = " \t\r\n\ufeff"  # no other white space: U+00A0 may be a token; a stray byte order mark is none
+_PEEKED_LINES = 1_000
+
+
+@dataclass
+class _Sentence:
+    """line: that it begins on; fault: why it cannot be used."""
+
+    line: int
+    tokens: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    fault: str | None = None
+
+    def row(self) -> dict[str, list[str]]:
+        return {"tokens": self.tokens, "tags": self.tags} if self.tags else {"tokens": self.tokens}
+
+
+@dataclass
+class ConllReader:
+    """A CoNLL file as the columns `tokens` and `tags`; without tags where its lines hold tokens alone."""
+
+    path: Path
+    encoding: str
+    columns: list[str] = field(init=False)
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cells: bool = False
+    blank_lines: int = 0
+    total: int | None = None
+
+    def __post_init__(self) -> None:
+        lines = (fields for _, fields in islice(self._lines(), _PEEKED_LINES) if fields and fields[0] != DOCUMENT)
+        found = sorted(lines, key=lambda fields: fields[0].startswith("#"))  # what may be comments last
+        if not found:
+            raise DataError(f"{self.path}: the file is empty; expected a token and its tag a line")
+        self._width = len(found[0])
+        self.columns = ["tokens"] if self._width == 1 else ["tokens", "tags"]
+
+    def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
+        numbers: list[int] = []
+        rows: list[dict[str, list[str]]] = []
+        size = 0
+        for sentence in self._sentences():
+            if sentence.fault is not None:
+                problems.add(sentence.line, sentence.fault)
+                continue
+            numbers.append(sentence.line)
+            rows.append(sentence.row())
+            size += sum(map(len, sentence.tokens))
+            if len(rows) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
+                yield self._batch(numbers, rows, wanted, whole)
+                numbers, rows, size = [], [], 0
+        yield self._batch(numbers, rows, wanted, whole)
+
+    def _batch(self, numbers: list[int], rows: list[dict[str, list[str]]], wanted: Sequence[str], whole: bool) -> Batch:
+        columns = {name: [row[name] for row in rows] for name in wanted}
+        return Batch(numbers, columns, of_objects(rows) if whole else None)
+
+    def _sentences(self) -> Iterator[_Sentence]:
+        sentence: _Sentence | None = None
+        for line, fields in self._lines():
+            if not fields or fields[0] == DOCUMENT:
+                if sentence is not None:
+                    yield sentence
+                sentence = None
+            elif not self._is_comment(fields):
+                sentence = sentence or _Sentence(line)
+                self._add(sentence, line, fields)
+        if sentence is not None:
+            yield sentence
+
+    def _add(self, sentence: _Sentence, line: int, fields: list[str]) -> None:
+        if len(fields) != self._width:
+            columns = "1 column" if len(fields) == 1 else f"{len(fields)} columns"
+            sentence.fault = sentence.fault or f"{columns} where the file has {self._width} (line {line})"
+            return
+        sentence.tokens.append(fields[0])
+        if self._width > 1:
+            sentence.tags.append(fields[-1])
+
+    def _is_comment(self, fields: list[str]) -> bool:
+        if not _COMMENT.match(" ".join(fields)):
+            return False
+        return len(fields) != self._width or (self._width > 1 and not _TAG.fullmatch(fields[-1]))
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        """Line numbers from 1, and the columns of each line that are not empty."""
+        with reading(self.path, self.encoding), open_text(self.path, self.encoding, newline="\n") as stream:
+            for number, line in enumerate(stream, start=1):
+                parts = line.split("\t") if "\t" in line.strip(_BLANK) else line.split(" ")
+                yield number, [kept for part in parts if (kept := part.strip(_BLANK))]

@@ -1,0 +1,74 @@
+"""What a run says at its end and in its report: test first, validation marked, warnings where they are seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import nlptk
+from nlptk.training.run import TrainResult
+from tests.doors import Called, cli
+from tests.training.runs import write_rows
+
+
+def _words(tiny: dict[str, Path], folder: Path, *more: str) -> list[str]:
+    for name, count in (("train", 16), ("validation", 9), ("test", 10)):
+        write_rows(folder / f"{name}.jsonl", count)
+    data = [f"data.{name}={folder / name}.jsonl" for name in ("train", "validation", "test")]
+    settings = ["data.duplicates=keep", "bootstrap=0", "training.max_steps=1", "training.disable_tqdm=true", *more]
+    return ["train", "task=classification", f"model={tiny['bert']}", *data, f"output={folder / 'run'}", *settings]
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return state
+
+
+def test_the_test_split_comes_first_and_validation_is_marked(tiny: dict[str, Path], tmp_path: Path) -> None:
+    called = cli(*_words(tiny, tmp_path, "strategy=gradual_unfreezing"))
+    assert called.code == 0, called.err
+    heads = [line for line in called.out.splitlines() if "95 % interval" in line]
+    assert heads == ["test (value and 95 % interval)", "validation (value and 95 % interval; what selection used)"]
+    assert "(up to 100.00 %, in stages)" in called.out
+    found = _report(tmp_path / "run")["sections"]
+    figures = [section for section in found if section["title"].startswith("Figures on")]
+    assert [section["title"] for section in figures] == ["Figures on test", "Figures on validation"]
+    assert "note" not in figures[0]
+    assert figures[1]["note"].startswith("What selection used")
+    matrix = next(section for section in found if section["kind"] == "matrix")
+    assert sum(map(sum, matrix["values"])) == 10  # the test rows, not the 9 of validation
+    run = next(section for section in found if section["title"] == "Run")
+    assert run["facts"]["trainable parameters"].endswith("(up to 100.00 %, in stages)")
+
+
+@pytest.fixture
+def collapsed(tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Called:
+    """A run that ends with a head that names `good` whatever it reads."""
+    from nlptk.training import run as module
+
+    original = module._measure
+
+    def measure(recipe: Any, trainer: Any, model: Any, batching: Any) -> Any:
+        with torch.no_grad():
+            model.classifier.weight.zero_()
+            model.classifier.bias.copy_(torch.tensor([0.0, 1.0]))
+        return original(recipe, trainer, model, batching)
+
+    monkeypatch.setattr(module, "_measure", measure)
+    return cli(*_words(tiny, tmp_path))
+
+
+def test_a_collapsed_model_is_warned_of_after_training_and_evaluation(collapsed: Called, tmp_path: Path) -> None:
+    said = "predicts only 'good': no better than always naming it"
+    warned = [line for line in collapsed.err.splitlines() if "warning" in line]
+    assert warned == [f"nlptk: warning: {split}: {said}" for split in ("test", "validation")]
+    assert _report(tmp_path / "run")["warnings"] == [f"{split}: {said}" for split in ("test", "validation")]
+    called = cli("evaluate", tmp_path / "run", tmp_path / "test.jsonl", "--output", tmp_path / "measured", "--json")
+    assert [line for line in called.err.splitlines() if "warning" in line] == [f"nlptk: warning: {said}"]
+    assert json.loads(called.out)["warnings"] == [said] == _report(tmp_path / "measured")["warnings"]
+    result: TrainResult | Any = nlptk.evaluate(tmp_path / "run", tmp_path / "test.jsonl", bootstrap=0)
+    assert result.warnings == [said]
