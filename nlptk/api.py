@@ -139,7 +139,8 @@ def inspect(
 
         loaded = load_tokenizer(tokenizer)
     settings = data_settings(data)
-    return inspect_data(settings, registry.get_task(task).columns, seed=seed, tokenizer=loaded, max_length=max_length)
+    kind = registry.get_task(task)
+    return inspect_data(settings, kind.columns, seed=seed, tokenizer=loaded, max_length=max_length, rules=kind.rules())
 
 
 def _where(source: object) -> str:

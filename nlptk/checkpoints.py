@@ -169,6 +169,7 @@ def load_model(
 def _read(auto: Any, checkpoint: str, config: PretrainedConfig, revision: str | None) -> LoadedModel:
     import torch
 
+    renamed = _renamed_backbone(auto._model_mapping[type(config)])
     model, info = auto.from_pretrained(
         checkpoint,
         config=config,
@@ -178,9 +179,24 @@ def _read(auto: Any, checkpoint: str, config: PretrainedConfig, revision: str | 
         ignore_mismatched_sizes=True,
         use_safetensors=True,
         output_loading_info=True,
+        key_mapping=renamed,
     )
+    if renamed:  # the names are the model's own from here on: without this, saving would turn them back
+        model._weight_conversions = [
+            step for step in model._weight_conversions if step.target_patterns != [*renamed.values()]
+        ]
     reshaped = {str(item[0]) if isinstance(item, tuple) else str(item) for item in info["mismatched_keys"]}
     return LoadedModel(model, new=sorted(reshaped.union(info["missing_keys"])), reshaped=sorted(reshaped))
+
+
+def _renamed_backbone(head: Any) -> dict[str, str] | None:
+    """Pattern -> name for heads that call the backbone otherwise than their family's checkpoints do; None for others.
+
+    The question answering heads of Llama, Qwen and ten more call it `transformer`, where the checkpoints say `model`:
+    transformers 5.23 by itself finds none of its weights and leaves them all random.
+    """
+    families = {vars(base).get("base_model_prefix") for base in getattr(head, "__mro__", ())}
+    return {r"^model\.": "transformer."} if {"transformer", "model"} <= families else None
 
 
 def _warm_start(

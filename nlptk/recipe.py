@@ -17,7 +17,7 @@ from nlptk.nearest import did_you_mean
 
 _DEFAULT_NAMES = {"strategy": "full", "optimizer": "adamw"}
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-FileFormat = Literal["csv", "tsv", "json", "jsonl", "parquet", "conll", "squad"]
+FileFormat = Literal["csv", "tsv", "json", "jsonl", "parquet", "conll", "squad", "text"]
 
 
 class _Strict(BaseModel):

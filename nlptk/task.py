@@ -312,7 +312,7 @@ class Task(ABC):
         """Measure against the targets in rows. bootstrap: resamples for the intervals, 0 for none.
         sections: also make the report's parts (costs time; off during training)."""
 
-    def save_extra(self, folder: Path, model: PreTrainedModel) -> None:
+    def save_extra(self, folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
         """Write into the model's folder what other libraries want there; nlptk itself needs nothing of it."""
 
 

@@ -18,8 +18,10 @@ from nlptk.task import Preprocessing
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
+    from tokenizers.processors import PostProcessor
     from transformers import PreTrainedTokenizerBase
 
+TRIMS = b'"trim_offsets":true'
 STAND_IN = "‹"
 """For the first character of a special token that the model's own vocabulary holds; the length of the text stays."""
 
@@ -47,7 +49,7 @@ def window_rows(
     Raises: UnsupportedError for a tokenizer without a fast form, or a length that leaves no room for text.
     """
     backend = _bare_backend(tokenizer)
-    special = _special_tokens(tokenizer) if backend.encode_special_tokens else {}
+    special = special_tokens(tokenizer) if backend.encode_special_tokens else {}
     first = _encode(backend, texts, special)
     second = _second(_encode(backend, pairs, special)) if pairs is not None else [None] * len(first)
     room = preprocessing.max_length - backend.num_special_tokens_to_add(pairs is not None)
@@ -77,7 +79,7 @@ def _bare_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return backend
 
 
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """Id -> string of the special tokens but the unknown one, which a text may well give."""
     found = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
     found |= {index: str(token) for index, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -126,7 +128,19 @@ def _finished(backend: Tokenizer, a: Encoding, b: Encoding | None) -> Encoding:
     a.set_sequence_id(0)
     if b is not None:
         b.set_sequence_id(1)
-    return backend.post_process(a, b, True)
+    processor = backend.post_processor
+    if processor is None or TRIMS not in processor.__getstate__():
+        return backend.post_process(a, b, True)
+    # GPT-2's and RoBERTa's trim spaces off the offsets: that was done when the texts were encoded, and counts once
+    return _without_trimming(processor.__getstate__()).process(a, b, True)
+
+
+def _without_trimming(state: bytes) -> PostProcessor:
+    from tokenizers.processors import ByteLevel
+
+    processor: PostProcessor = ByteLevel()
+    processor.__setstate__(state.replace(TRIMS, b'"trim_offsets":false'))
+    return processor
 
 
 def _share(a: int, b: int, room: int) -> tuple[int, int]:

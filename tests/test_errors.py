@@ -111,7 +111,10 @@ DATA = {
     "missing column": (["data=no_text.csv"], "no column for 'text'.*'body', 'label'; set data.columns.text="),
     "mapped column": (["data.columns.text=bdy", "data.train=no_text.csv"], "no column 'bdy'.*did you mean 'body'"),
     "role": (["data.columns.txt=body"], "no such role; did you mean 'text'"),
-    "unseen label": (["data.validation=unseen.csv"], "'neither' in validation, unseen.csv: row 1; .*data.unseen_labels=drop"),
+    "unseen label": (
+        ["data.validation=unseen.csv"],
+        "'neither' in validation, unseen.csv: row 1; .*data.unseen_labels=drop",
+    ),
     "encoding": (["data=latin.csv"], "latin.csv, line 2: byte 0xe9 .*is not utf-8; .*data.encoding"),
     "unknown encoding": (["data.train=latin.csv", "data.encoding=latn"], "no such encoding; for example utf-8"),
     "empty file": (["data=empty.csv"], "empty.csv: the file is empty; expected a header"),

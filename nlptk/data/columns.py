@@ -64,6 +64,11 @@ def resolve(
             f"{where}: expected columns for {wanted}; {has}; the columns are {_listed(present)}; "
             "set data.columns.<role>=<name>"
         )
+    if columns and not found:
+        roles = ", ".join(column.role for column in columns)
+        raise DataError(
+            f"{where}: no column for any of {roles}; the columns are {_listed(present)}; set data.columns.<role>=<name>"
+        )
     return found
 
 

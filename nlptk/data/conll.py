@@ -1,8 +1,8 @@
 """Reader of CoNLL files: a token a line with its tag in the last column, a blank line after each sentence.
 
 Columns are separated by tabs, or by spaces in lines without any; the first is the token, those between it and the last
-are left out. Blank lines may hold white space. Document marks (`-DOCSTART-`, `#begin document`) and comments (`# id = 7`)
-are no tokens; a line `#`, tab, `O` is one.
+are left out. Blank lines may hold white space. Document marks (`-DOCSTART-`, `#begin document`) and comments
+(`# id = 7`) are no tokens; a line `#`, tab, `O` is one.
 
 A row is a sentence, and its number is the line that it begins on.
 """

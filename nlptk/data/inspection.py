@@ -11,7 +11,7 @@ from nlptk.data.problems import Problems
 from nlptk.data.rows import open_reader
 from nlptk.data.sources import find_splits
 from nlptk.recipe import DataSettings
-from nlptk.task import Column
+from nlptk.task import NO_RULES, Column, RowRules
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,7 @@ def inspect_data(
     seed: int,
     tokenizer: PreTrainedTokenizerBase | None = None,
     max_length: int | None = None,
+    rules: RowRules = NO_RULES,
 ) -> dict[str, Any]:
     """What is in the data, JSON-able.
 
@@ -44,7 +45,7 @@ def inspect_data(
         DataError: only where nothing can be looked at: missing files or columns, a wrong encoding, damage.
     """
     open_minded = settings.model_copy(update={"bad_rows": "drop", "unseen_labels": "drop", "duplicates": "keep"})
-    splits = prepare(open_minded, columns, seed=seed, refuse=False)
+    splits = prepare(open_minded, columns, seed=seed, refuse=False, rules=rules)
     counts = {split: list(by_label.values()) for split, by_label in splits.report.label_counts.items()}
     found: dict[str, Any] = {
         "report": splits.report.to_json(),

@@ -16,6 +16,7 @@ from nlptk.data.conll import ConllReader
 from nlptk.data.formats import Batch, DelimitedReader, JsonLinesReader, JsonReader, Reader
 from nlptk.data.inputs import InputsWriter
 from nlptk.data.normalize import text_key
+from nlptk.data.plain_text import PlainTextReader
 from nlptk.data.problems import Problems
 from nlptk.data.tables import DatasetReader, ParquetReader
 from nlptk.data.text_files import Format
@@ -103,10 +104,12 @@ def open_reader(source: Source, encoding: str) -> Reader:
         return ParquetReader(source.path)
     if kind == "jsonl":
         return JsonLinesReader(source.path, encoding)
-    if kind == "json":
+    if kind in ("json", "squad"):
         return JsonReader(source.path, encoding)
     if kind == "conll":
         return ConllReader(source.path, encoding)
+    if kind == "text":
+        return PlainTextReader(source.path, encoding)
     return DelimitedReader(source.path, encoding, delimiter="," if kind == "csv" else "\t")
 
 
@@ -181,8 +184,12 @@ def _shown(batches: Iterator[Batch], source: Source, total: int | None) -> Itera
 
 
 def key_roles(columns: Sequence[Column], found: Mapping[str, str]) -> list[str]:
-    """The roles that make two rows the same text: the input texts, or the nested inputs where there are none."""
-    inputs = [column for column in columns if column.role in found and not column.target]
+    """The roles that make two rows the same text: the input texts, or the nested inputs where there are none.
+
+    Of rows without inputs (a text that is itself to be predicted) it is the targets.
+    """
+    present = [column for column in columns if column.role in found]
+    inputs = [column for column in present if not column.target] or present
     texts = [column.role for column in inputs if column.kind == "text"]
     return texts or [column.role for column in inputs if column.kind == "json"]
 

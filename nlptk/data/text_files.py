@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from nlptk.errors import DataError
-from nlptk.recipe import FileFormat as Format
+from nlptk.recipe import FileFormat
+
+Format = FileFormat
 
 EXTENSIONS: dict[str, Format] = {
     ".csv": "csv",
@@ -25,8 +27,9 @@ EXTENSIONS: dict[str, Format] = {
     ".iob": "conll",
     ".iob2": "conll",
     ".bio": "conll",
+    ".txt": "text",
 }
-READ_ONLY: tuple[Format, ...] = ("conll", "squad")
+READ_ONLY: tuple[Format, ...] = ("conll", "squad", "text")
 KNOWN = f"{', '.join(EXTENSIONS)}, each also with .gz"
 
 _MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's

@@ -103,7 +103,7 @@ class NumberValues:
     def convert(self, raw: list[Any], wrong: Wrong) -> list[Any]:
         values: list[float | None] = []
         for place, value in enumerate(raw):
-            absent = is_missing(value) or (self.cells and not value.strip())
+            absent = is_missing(value) or (isinstance(value, str) and self.cells and not value.strip())
             number = None if absent else self._number(value)
             values.append(number)
             if number is None and (self.required or not absent):
@@ -246,7 +246,9 @@ class JsonValues:
         parsed: list[Any] = []
         for place, value in enumerate(raw):
             text = None
-            if is_missing(value):
+            if place in wrong:  # a bad row has no say in the type of the others
+                pass
+            elif is_missing(value):
                 if self.required:
                     _note(wrong, place, f"{self.role} is {described(value)}")
             else:

@@ -12,6 +12,7 @@ from nlptk.errors import ArtifactError, DataError
 from nlptk.task import Features, Ledger, Prediction, Task, input_forms
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -141,17 +142,34 @@ class Pipeline:
         elif sorted(found) != sorted(trained):
             raise DataError(f"row {index}: has {has}; this model was trained on {', '.join(trained)}")
 
+    def embed(self, texts: str | Iterable[str], *, normalize: bool = True) -> np.ndarray:
+        """Embeddings of texts, (texts, dim) float32, or (dim,) of a single one; see `nlptk.pipelines.embedding`."""
+        from nlptk.pipelines import embedding
+
+        return embedding.embed(self, texts, normalize=normalize)
+
+    def search(self, queries: str | Iterable[str], corpus: Iterable[str] | np.ndarray, *, top_k: int = 10) -> list[Any]:
+        """The texts of a corpus nearest to a query, or to each of several; see `nlptk.pipelines.embedding`."""
+        from nlptk.pipelines import embedding
+
+        return embedding.search(self, queries, corpus, top_k=top_k)
+
     def _predict(self, rows: list[dict[str, Any]]) -> list[Prediction]:
+        roles = dict.fromkeys(role for row in rows for role in row)
+        columns = {role: [row.get(role) for row in rows] for role in roles}
+        found = self.task.featurize(columns, self.tokenizer, self.manifest.preprocessing)
+        outputs, features = self.run(found, rows=len(rows))
+        return self.task.decode(self.task.pool(outputs, features), columns, features)
+
+    def run(self, found: Mapping[str, list[Any]], *, rows: int) -> tuple[list[np.ndarray], Features]:
+        """Features as a task makes them -> what its `infer` keeps of each, in order, and the columns that go on."""
         from datasets import Dataset
 
         from nlptk.training.inference import run_features
 
-        roles = dict.fromkeys(role for row in rows for role in row)
-        columns = {role: [row.get(role) for row in rows] for role in roles}
-        found = self.task.featurize(columns, self.tokenizer, self.manifest.preprocessing)
         inputs = [key for key in self.task.inputs if key in found]
         kept = {key: values for key, values in found.items() if key not in inputs}
-        features = Features(Dataset.from_dict(kept), Ledger(rows=len(rows)))
+        features = Features(Dataset.from_dict(kept), Ledger(rows=rows))
         pad_id = self.tokenizer.pad_token_id
         outputs, _ = run_features(
             self.model,
@@ -161,7 +179,7 @@ class Pipeline:
             batch_size=self.batch_size,
             show_progress=False,
         )
-        return self.task.decode(self.task.pool(outputs, features), columns, features)
+        return outputs, features
 
 
 def _roles(columns: Iterable[Any]) -> str:

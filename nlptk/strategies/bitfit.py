@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nlptk.errors import UnsupportedError
 from nlptk.strategies.contract import Group, StrategyOptions
-from nlptk.strategies.layer_map import map_layers, unwrap
+from nlptk.strategies.layer_map import map_layers
 from nlptk.strategies.layerwise import LAYER_DECAY, PlainStrategy, groups_by_layer
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ class BitFit(PlainStrategy):
 
     def groups(self, model: nn.Module) -> list[Group]:
         groups = groups_by_layer(map_layers(model), decay=self.options.layer_decay, keep=_is_bias)
-        if [group.name for group in groups] == ["head"]:
+        if all(group.name == "head" for group in groups):
             raise UnsupportedError(
-                f"strategy bitfit: {type(unwrap(model)[0]).__name__} has no biases outside its head, so nothing but "
-                "the head would train; use lora, or feature_extraction if that is what you want"
+                "strategy bitfit: the model has no biases outside its head, so no layer would train; use lora"
             )
         return groups

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nlptk.strategies.contract import Group
-from nlptk.strategies.layer_map import map_layers
 from nlptk.strategies.layerwise import PlainStrategy
 
 if TYPE_CHECKING:
@@ -21,4 +20,4 @@ class FeatureExtraction(PlainStrategy):
     lr_kind = "head"
 
     def groups(self, model: nn.Module) -> list[Group]:
-        return [Group("head", tuple(map_layers(model).head))]
+        return [Group("head", tuple(self.map_with_head(model).head))]

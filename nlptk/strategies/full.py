@@ -27,4 +27,4 @@ class Full(PlainStrategy):
     options: FullOptions
 
     def groups(self, model: nn.Module) -> list[Group]:
-        return groups_by_layer(map_layers(model, need_head=False), decay=self.options.layer_decay)
+        return groups_by_layer(map_layers(model), decay=self.options.layer_decay)

@@ -36,7 +36,10 @@ class GradualUnfreezingOptions(StrategyOptions):
 
 
 class GradualUnfreezing(PlainStrategy):
-    """Head, then layer by layer from the top, embeddings last; lower layers learn more slowly."""
+    """Head, then layer by layer from the top, embeddings last; lower layers learn more slowly.
+
+    A model without a head of its own starts with its top layer.
+    """
 
     name = "gradual_unfreezing"
     summary = "head first, then one layer after the other from the top; guards against forgetting on small data"

@@ -1,14 +1,15 @@
 """Where a model's embeddings, layers and head are, read off its structure.
 
 No list of model names: whatever transformers calls its blocks, they are a `ModuleList` of one class inside the base
-model (`base_model_prefix`), and the head is what lies outside it.
+model, and the head is what lies outside it. Where no module is the base (T5ForQuestionAnswering), the base is those
+modules that hold blocks or embeddings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nlptk.errors import UnsupportedError
 
@@ -24,11 +25,13 @@ class LayerMap:
 
     layers: bottom to top; an encoder-decoder's encoder layers come first. A module after a stack (pooler, final norm)
     belongs to the layer before it. A tied parameter is listed once, where it is registered first.
+    headless: why there is no head to train apart from the rest, for a message; None where there is one.
     """
 
     embeddings: NamedParameters
     layers: list[NamedParameters]
     head: NamedParameters
+    headless: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Anatomy:
     """The modules behind a LayerMap. Names are relative to `model`, the transformers model under any PEFT wrapper.
 
     prefix: what a PEFT wrapper puts before every name, or "".
-    head: name -> module directly under the model and outside the base. stacks: name -> ModuleList of blocks.
+    head: name -> module outside the base. stacks: name -> ModuleList of blocks.
     """
 
     model: nn.Module
@@ -56,17 +59,38 @@ def unwrap(model: nn.Module) -> tuple[nn.Module, str]:
 
 
 def head_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Name -> module of the head: the model's children outside its base that hold parameters.
+    """Name -> module of the head: what holds parameters and lies outside the base; empty for a bare base model.
 
-    A model without a separate base (T5ForConditionalGeneration) has its output embeddings for a head.
+    A model made of models (EncoderDecoderModel) has the head of the one that has a head.
     """
-    prefix = getattr(model, "base_model_prefix", "")
-    children = dict(model.named_children())
-    if prefix in children:
-        return {name: m for name, m in children.items() if name != prefix and any(True for _ in m.parameters())}
-    get_output = getattr(model, "get_output_embeddings", None)
-    output = get_output() if get_output is not None else None
-    return {name: module for name, module in children.items() if output is not None and module is output}
+    children = {name: child for name, child in model.named_children() if any(True for _ in child.parameters())}
+    base = getattr(model, "base_model_prefix", "")
+    if base in children:
+        return {name: child for name, child in children.items() if name != base}
+    if _is_base(model):
+        return {}
+    found: dict[str, nn.Module] = {}
+    for name, child in children.items():
+        if getattr(child, "base_model_prefix", "") in dict(child.named_children()):
+            found |= {f"{name}.{inner}": module for inner, module in head_modules(child).items()}
+        elif not _holds_base(child):
+            found[name] = child
+    return found
+
+
+def _is_base(model: nn.Module) -> bool:
+    """Whether it is what AutoModel makes: a base alone, whose last modules (pooler, final norm) are no head."""
+    from transformers import MODEL_MAPPING
+
+    kind: Any = type(getattr(model, "config", None))
+    bases: Any = MODEL_MAPPING.get(kind, ())
+    return isinstance(model, bases)
+
+
+def _holds_base(module: nn.Module) -> bool:
+    from torch import nn
+
+    return any(isinstance(inside, nn.Embedding) or _is_stack(inside) for inside in module.modules())
 
 
 def _is_stack(module: nn.Module) -> bool:
@@ -96,9 +120,8 @@ def anatomy(model: nn.Module) -> Anatomy:
     """Find head and layer stacks. Raises: UnsupportedError where there is no stack, or parts of a layer in several."""
     inner, prefix = unwrap(model)
     head = head_modules(inner)
-    stacks = {
-        name: stack for name, stack in _outermost_stacks(inner, "") if name.split(".", 1)[0] not in head
-    }  # fmt: skip
+    in_head = tuple(f"{name}." for name in head)
+    stacks = {name: stack for name, stack in _outermost_stacks(inner, "") if not f"{name}.".startswith(in_head)}
     what = type(inner).__name__
     if not stacks:
         raise UnsupportedError(
@@ -120,33 +143,44 @@ def _embedding_parameters(model: nn.Module) -> set[int]:
     return {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
 
 
-def map_layers(model: nn.Module, *, need_head: bool = True) -> LayerMap:
+def map_layers(model: nn.Module) -> LayerMap:
     """Put every parameter of `model`, which may be wrapped by PEFT, into embeddings, one of the layers, or the head.
-
-    need_head: refuse a model without a head of its own (a bare base model, or a language model whose output
-    embeddings are tied to the input ones).
 
     Raises: UnsupportedError with the reason where the structure is not understood.
     """
     parts = anatomy(model)
-    blocks = [f"{parts.prefix}{name}.{index}." for name, stack in parts.stacks.items() for index in range(len(stack))]
+    stacks = [f"{parts.prefix}{name}." for name in parts.stacks]
+    lengths = [len(stack) for stack in parts.stacks.values()]
+    blocks = [f"{stack}{index}." for stack, length in zip(stacks, lengths, strict=True) for index in range(length)]
     heads = tuple(f"{parts.prefix}{name}." for name in parts.head)
     embedding_ids = _embedding_parameters(model)
-    found = LayerMap([], [[] for _ in blocks], [])
-    current = -1
+    found = LayerMap([], [[] for _ in blocks], [], _headless(parts, embedding_ids))
+    reached: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         inside = next((index for index, block in enumerate(blocks) if name.startswith(block)), None)
         if inside is not None:
-            current = inside
+            reached[next(stack for stack in stacks if name.startswith(stack))] = inside
             found.layers[inside].append((name, parameter))
-        elif name.startswith(heads) and heads:
+        elif name.startswith(heads):
             found.head.append((name, parameter))
-        elif current < 0 or id(parameter) in embedding_ids:
-            found.embeddings.append((name, parameter))
         else:
-            found.layers[current].append((name, parameter))
-    if need_head and not found.head:
-        what = type(parts.model).__name__
-        why = "is tied to its input embeddings" if parts.head else "does not exist"
-        raise UnsupportedError(f"{what}: its head {why}, so there is nothing to train apart from the base model")
+            below = [reached[stack] for stack in _nearest(name, stacks) if stack in reached]
+            outside = not below or id(parameter) in embedding_ids
+            (found.embeddings if outside else found.layers[max(below)]).append((name, parameter))
     return found
+
+
+def _nearest(name: str, stacks: list[str]) -> list[str]:
+    """The stacks inside the innermost module that holds the parameter of that name and a stack."""
+    while name := name.rpartition(".")[0]:
+        if found := [stack for stack in stacks if stack.startswith(f"{name}.")]:
+            return found
+    return stacks
+
+
+def _headless(parts: Anatomy, embedding_ids: set[int]) -> str | None:
+    if not parts.head:
+        return "the model has none"
+    if any(id(parameter) in embedding_ids for module in parts.head.values() for parameter in module.parameters()):
+        return "the model's output layer is its embedding table"
+    return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nlptk.errors import UnsupportedError
 from nlptk.strategies.contract import Group, Strategy
-from nlptk.strategies.layer_map import LayerMap
+from nlptk.strategies.layer_map import LayerMap, map_layers
 from nlptk.strategies.trainable import freeze_all_but
 
 if TYPE_CHECKING:
@@ -43,6 +43,16 @@ def groups_by_layer(found: LayerMap, *, decay: float = 1.0, keep: Callable[[str]
 
 class PlainStrategy(Strategy):
     """Base of the strategies that leave the model's modules as they are and only choose what trains."""
+
+    def map_with_head(self, model: nn.Module) -> LayerMap:
+        """`map_layers`, for a strategy that trains a head first or alone. Raises: UnsupportedError without one."""
+        found = map_layers(model)
+        if found.headless:
+            raise UnsupportedError(
+                f"strategy {self.name}: it trains a head apart from the rest, and {found.headless}; use full, "
+                "gradual_unfreezing or lora"
+            )
+        return found
 
     def prepare(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
         freeze_all_but(model, self.groups(model))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from nlptk.strategies.contract import Group, Progress, StrategyOptions
-from nlptk.strategies.layer_map import map_layers
 from nlptk.strategies.layerwise import LAYER_DECAY, PlainStrategy, groups_by_layer
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class LpFt(PlainStrategy):
     options: LpFtOptions
 
     def groups(self, model: nn.Module) -> list[Group]:
-        return groups_by_layer(map_layers(model), decay=self.options.layer_decay)
+        return groups_by_layer(self.map_with_head(model), decay=self.options.layer_decay)
 
     def trainable_at(self, progress: Progress, groups: Iterable[Group]) -> frozenset[str]:
         if self.options.head_epochs is not None:

@@ -73,10 +73,12 @@ def choose_targets(
 
 
 class PeftStrategy(Strategy):
-    """Base of the strategies that wrap the model with a PEFT adapter and train it together with the whole head.
+    """Base of the strategies that wrap the model with a PEFT adapter and train it together with the head.
 
     The head is in PEFT's `modules_to_save`, so a saved adapter brings it back. No PEFT task type is set: those only
-    add guesses about head names and output formats, which the structure of the model answers exactly.
+    add guesses about head names and output formats, which the structure of the model answers exactly. A language
+    model's output layer stays as it is: it came with the checkpoint, is as large as the vocabulary, and mostly is the
+    embedding table.
     """
 
     lr_kind = "adapter"
@@ -88,8 +90,7 @@ class PeftStrategy(Strategy):
     def prepare(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
         from peft import get_peft_model
 
-        map_layers(model)  # refuses what has no layers or no head of its own
-        head = list(head_modules(model))
+        head = [] if _writes_text(model) else list(head_modules(model))
         with warnings.catch_warnings():
             # PEFT reads an attribute that transformers has renamed
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -102,7 +103,7 @@ class PeftStrategy(Strategy):
         saved = tuple((name, p) for name, p in head if ".modules_to_save." in name)
         in_head = {id(p) for _, p in head}
         adapter = tuple((n, p) for n, p in model.named_parameters() if id(p) not in in_head and _is_adapter(n))
-        return [Group("head", saved), Group("adapter", adapter)]
+        return [group for group in (Group("head", saved), Group("adapter", adapter)) if group.parameters]
 
     def save_adapter(self, model: nn.Module, folder: Path) -> bool:
         """adapter_config.json and adapter_model.safetensors; `PeftModel.from_pretrained(base, folder)` reads them."""
@@ -116,6 +117,12 @@ class PeftStrategy(Strategy):
         peft_model = _as_peft(model, "merge")
         _restore_head(peft_model.get_base_model())
         return as_plain_model(peft_model.merge_and_unload(safe_merge=True))
+
+
+def _writes_text(model: PreTrainedModel) -> bool:
+    """Whether its last layer gives a logit for every token of the vocabulary."""
+    output: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return output is not None
 
 
 def _as_peft(model: nn.Module, doing: str) -> Any:

@@ -50,8 +50,10 @@ class PromptTuning(PeftStrategy):
         ids = prompt_token_ids(tokenizer)
         rows = _matrix(model).shape[0]
         if max(ids) >= rows:  # T5's matrix has spare rows: never shrink it
-            model.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
+            _reader(model).resize_token_embeddings(max(ids) + 1, mean_resizing=False)
         _start_from_vocabulary(_matrix(model), ids, rows=min(rows, min(ids)), seed=self.options.seed)
+        if model.can_generate():
+            _never_write(model, ids)
         wrapped = super().prepare(model, tokenizer)
         _tie_rows(wrapped)
         return wrapped
@@ -80,6 +82,20 @@ def _start_from_vocabulary(weight: torch.Tensor, ids: list[int], *, rows: int, s
     chosen = torch.randint(rows, (len(ids),), generator=generator).to(weight.device)
     with torch.no_grad():
         weight[torch.tensor(ids, device=weight.device)] = weight[chosen]
+
+
+def _never_write(model: PreTrainedModel, ids: list[int]) -> None:
+    """Keep the virtual tokens out of generated text: where the output layer is the embedding table, they are in it."""
+    settings = model.generation_config
+    assert settings is not None
+    settings.suppress_tokens = sorted({*(settings.suppress_tokens or []), *ids})
+
+
+def _reader(model: PreTrainedModel) -> PreTrainedModel:
+    """The part that reads the prompt: an EncoderDecoderModel leaves resizing to its encoder."""
+    from transformers import EncoderDecoderModel
+
+    return model.get_encoder() if isinstance(model, EncoderDecoderModel) else model
 
 
 def _matrix(model: PreTrainedModel) -> nn.Parameter:

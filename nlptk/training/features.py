@@ -33,7 +33,8 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     state.pop("truncation", None)  # set by calls, not used here
     state.pop("padding", None)
-    extra = [getattr(tokenizer, "split_special_tokens", False), list(tokenizer.model_input_names)]
+    template = getattr(tokenizer, "chat_template", None)
+    extra = [getattr(tokenizer, "split_special_tokens", False), list(tokenizer.model_input_names), template]
     return hashlib.sha256(json.dumps([state, extra], sort_keys=True).encode()).hexdigest()
 
 

@@ -228,7 +228,11 @@ def install(model: PreTrainedModel) -> tuple[Packing | None, str]:
     positions = getattr(getattr(backbone(model), "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     packing.position_offset = 0 if padding is None else padding + 1
-    difference = packing.difference()
+    try:
+        difference = packing.difference()
+    except RuntimeError as error:  # of torch: shapes that do not fit, as of T5's position bias
+        packing.remove()
+        return None, f"{type(model).__name__} does not take packed rows: {error}"
     if difference > TOLERANCE:
         packing.remove()
         return None, f"packed and padded logits of {type(model).__name__} differ by {difference:.1e}"

@@ -131,9 +131,9 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
     if recipe.head.norm == "batch":
         add_head_norm(loaded.model)
     preprocessing = make_preprocessing(recipe.preprocessing, tokenizer, loaded.model)
-    splits = {name: tokenize(task, rows, tokenizer, preprocessing, data) for name, rows in present(data).items()}
-    trained = strategy.prepare(loaded.model, tokenizer)
+    trained = strategy.prepare(loaded.model, tokenizer)  # a refusal comes before the wait for the tokens
     groups = strategy.groups(trained)
+    splits = {name: tokenize(task, rows, tokenizer, preprocessing, data) for name, rows in present(data).items()}
     return Prepared(
         task=task,
         strategy=strategy,

@@ -21,6 +21,7 @@ from nlptk.checkpoints import quiet
 from nlptk.environment import Watch, versions
 from nlptk.errors import RecipeError
 from nlptk.recipe import Recipe
+from nlptk.strategies.layer_map import head_modules
 from nlptk.task import Figure, Scores
 from nlptk.training.arguments import RunFacts, training_arguments
 from nlptk.training.head import fold_head_norm
@@ -132,7 +133,8 @@ def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingAr
         lower_is_better=prepared.task.lower_is_better,
         has_validation="validation" in prepared.splits,
         packed=batching is None or batching.packed is not None,
-        scheduled=prepared.strategy.scheduled(),
+        # a backbone alone may have a pooler that nothing reads, which no step trains
+        scheduled=prepared.strategy.scheduled() or not head_modules(prepared.model),
         early_stopping=recipe.early_stopping is not None,
     )
     args = training_arguments(recipe.training, facts, where=where)
@@ -212,7 +214,7 @@ def _save_artifact(
 
     def write(folder: Path) -> None:
         write_model(folder, model, prepared.tokenizer)
-        prepared.task.save_extra(folder, model)
+        prepared.task.save_extra(folder, model, prepared.preprocessing)
         if adapter.is_dir():
             shutil.copytree(adapter, folder / "adapter")
 

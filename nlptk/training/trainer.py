@@ -20,7 +20,7 @@ from transformers.trainer_callback import ExportableState, PrinterCallback, Prog
 from transformers.trainer_utils import rotate_checkpoints, speed_metrics
 
 from nlptk.checkpoints import quiet
-from nlptk.errors import ArtifactError, RecipeError
+from nlptk.errors import ArtifactError, DataError, RecipeError
 from nlptk.nearest import did_you_mean
 from nlptk.strategies.contract import Group, Progress, Strategy
 from nlptk.strategies.trainable import apply_trainable
@@ -271,12 +271,23 @@ class NlptkTrainer(Trainer):
         """The task's figures on the validation rows, decisions (thresholds) tuned on them first."""
         assert self._validation is not None
         started = time.time()
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validate().items()}
+        found = self._validate()
+        self._check_defined(found)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         speed = speed_metrics(metric_key_prefix, started, num_samples=len(self._validation.rows))  # type: ignore[no-untyped-call]
         metrics.update(speed)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _check_defined(self, found: Mapping[str, float]) -> None:
+        """Refuse to choose a model by a figure that the validation rows leave undefined."""
+        wanted = (self.args.metric_for_best_model or "").removeprefix("eval_")
+        if wanted and wanted not in found:
+            raise DataError(
+                f"validation: {wanted} is undefined on these rows; give others, or set training.metric_for_best_model "
+                f"to one of {', '.join(sorted(found))}"
+            )
 
     def _validate(self) -> dict[str, float]:
         assert self._validation is not None

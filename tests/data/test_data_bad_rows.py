@@ -195,7 +195,7 @@ def test_an_unknown_encoding_is_refused(write: Write, columns: tuple[Column, ...
         ("not.parquet", "text,label\n", "not a whole parquet file"),
         ("cut.csv.gz", gzip.compress(GOOD.encode() * 99)[:-20], "not a whole gzip file"),
         ("plain.csv.gz", GOOD, "not a whole gzip file"),
-        ("notes.txt", GOOD, ".txt is not a kind of file nlptk knows; expected .csv, .tsv"),
+        ("notes.doc", GOOD, ".doc is not a kind of file nlptk knows; expected .csv, .tsv"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_what_it_is(

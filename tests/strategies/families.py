@@ -9,11 +9,19 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    BertLMHeadModel,
+    BertModel,
+    EncoderDecoderModel,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    T5EncoderModel,
 )
 
 torch.set_num_threads(1)
@@ -47,31 +55,54 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 SEQUENCE = list(SHAPES)
 TOKEN = [f"{family}-token" for family in SHAPES]
-ALL = [*SEQUENCE, *TOKEN]
+ANSWER = [f"{family}-answer" for family in SHAPES]
+TEXT = ["bert-text", "gpt2-text", "llama-text", "t5-text"]
+BARE = [f"{family}-bare" for family in SHAPES]
+ALL = [*SEQUENCE, *TOKEN, *ANSWER, *TEXT, *BARE]
+"""Model forms: a family's sequence classifier, and its other heads; `text` writes text, `bare` has no head."""
 
 
-def config(family: str) -> PreTrainedConfig:
-    """Configuration of a tiny model with 3 labels."""
+def config(family: str, labels: int = 3, **more: Any) -> PreTrainedConfig:
+    """Configuration of a tiny model."""
     made: PreTrainedConfig = AutoConfig.for_model(
         family,
         vocab_size=VOCABULARY,
         pad_token_id=PAD,
         bos_token_id=CLS,
         eos_token_id=EOS,
-        num_labels=3,
+        num_labels=labels,
         **SHAPES[family],
+        **more,
     )
     return made
 
 
-def build(family: str, seed: int = 0) -> PreTrainedModel:
+def build(form: str, seed: int = 0) -> PreTrainedModel:
     """A model in evaluation mode, the same weights for the same seed."""
     torch.manual_seed(seed)
-    kind, _, task = family.partition("-")
-    auto: Any = AutoModelForTokenClassification if task else AutoModelForSequenceClassification
-    model: PreTrainedModel = auto.from_config(config(kind))
+    family, _, head = form.partition("-")
+    model: PreTrainedModel = _build(family, head)
     model.train(False)
     return model
+
+
+AUTO: dict[str, Any] = {
+    "": AutoModelForSequenceClassification,
+    "token": AutoModelForTokenClassification,
+    "answer": AutoModelForQuestionAnswering,
+    "bare": AutoModel,
+}
+
+
+def _build(family: str, head: str) -> Any:
+    made: Any = config(family, labels=2 if head == "answer" else 3)
+    if head == "text" and family == "bert":
+        decoder: Any = config(family, is_decoder=True, add_cross_attention=True)
+        return EncoderDecoderModel(encoder=BertModel(made), decoder=BertLMHeadModel(decoder))
+    if head == "bare" and family == "t5":
+        return T5EncoderModel(made)  # the whole base needs a text for its decoder too
+    text: Any = AutoModelForSeq2SeqLM if family == "t5" else AutoModelForCausalLM
+    return AUTO.get(head, text).from_config(made)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -96,11 +127,22 @@ def batch(tok: Any) -> dict[str, torch.Tensor]:
     return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
 
+def output(model: Any, tok: Any) -> torch.Tensor:
+    """What the model says of TEXTS: float32 logits, or the hidden states of a bare base."""
+    inputs = batch(tok)
+    if model.config.is_encoder_decoder and model.get_output_embeddings() is not None:
+        inputs["decoder_input_ids"] = torch.arange(3, 15).view(3, 4)
+    found = model(**inputs)
+    if "start_logits" in found:
+        return torch.stack([found.start_logits, found.end_logits])
+    said: torch.Tensor = found.logits if "logits" in found else found.last_hidden_state
+    return said
+
+
 @torch.no_grad()
 def logits(model: torch.nn.Module, tok: Any) -> torch.Tensor:
-    """float32 logits of TEXTS in evaluation mode."""
-    result: torch.Tensor = model.eval()(**batch(tok)).logits
-    return result
+    """`output` in evaluation mode."""
+    return output(model.eval(), tok)
 
 
 def disturb(parameters: Any, size: float = 0.1, seed: int = 1) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-)
+from transformers import AutoModelForSequenceClassification
 
 from nlptk.errors import UnsupportedError
 from nlptk.strategies.layer_map import LayerMap, map_layers
-from tests.strategies.families import ALL, LAYERS, SEQUENCE, build, config, minilm
+from tests.strategies.families import ALL, ANSWER, BARE, LAYERS, SEQUENCE, TOKEN, build, minilm
 
 FIRST_AND_LAST = {
     "bert": ("bert.encoder.layer.0.", "bert.pooler.dense.bias"),
@@ -48,11 +42,8 @@ def test_every_parameter_is_in_exactly_one_place(family: str) -> None:
 
 @pytest.mark.parametrize("family", ALL)
 def test_there_are_as_many_layers_as_the_configuration_says(family: str) -> None:
-    model = build(family)
-    expected = model.config.num_hidden_layers
-    if family == "t5":
-        expected += model.config.num_decoder_layers
-    assert len(map_layers(model).layers) == expected
+    decoder = {"bert-text": LAYERS, "t5": LAYERS - 1, "t5-answer": LAYERS - 1, "t5-text": LAYERS - 1}
+    assert len(map_layers(build(family)).layers) == LAYERS + decoder.get(family, 0)
 
 
 @pytest.mark.parametrize("family", SEQUENCE)
@@ -96,19 +87,36 @@ def test_minilm_has_six_layers() -> None:
     assert sum(p.numel() for _, p in found.layers[0]) == 4 * (384 * 384 + 384) + 2 * 384 * 1536 + 1536 + 384 + 4 * 384
 
 
-def test_a_bare_base_model_has_no_head() -> None:
-    with pytest.raises(UnsupportedError, match="head does not exist"):
-        map_layers(build("bert").base_model)
+@pytest.mark.parametrize("form", [*TOKEN, *ANSWER, "llama-text"])
+def test_the_head_of_other_forms_is_their_output_layer(form: str) -> None:
+    found = map_layers(build(form))
+    assert {name.rpartition(".")[0] for name, _ in found.head} <= {"classifier", "score", "qa_outputs", "lm_head"}
+    assert found.head
+    assert found.headless is None
 
 
-@pytest.mark.parametrize("family", ["gpt2", "t5"])
-def test_a_tied_language_model_head_is_refused_or_counted_with_the_embeddings(family: str) -> None:
-    auto: Any = AutoModelForCausalLM if family == "gpt2" else AutoModelForSeq2SeqLM
-    model = auto.from_config(config(family))
-    with pytest.raises(UnsupportedError, match="tied to its input embeddings"):
-        map_layers(model)
-    found = map_layers(model, need_head=False)
-    assert sorted(everything(found)) == sorted(name for name, _ in model.named_parameters())
+@pytest.mark.parametrize("form", BARE)
+def test_a_base_model_has_no_head_whatever_follows_its_layers(form: str) -> None:
+    found = map_layers(build(form))
+    assert found.head == []
+    assert found.headless is not None
+    assert found.headless.endswith("has none")
+
+
+@pytest.mark.parametrize("form", ["bert-text", "gpt2-text", "t5-text"])
+def test_an_output_layer_that_is_the_embedding_table_is_no_head(form: str) -> None:
+    found = map_layers(build(form))
+    assert "embedding table" in str(found.headless)
+    assert not any(name.endswith(("lm_head.weight", "decoder.weight")) for name, _ in found.head)
+
+
+def test_each_half_of_an_encoder_decoder_keeps_its_own_modules() -> None:
+    found = map_layers(build("bert-text"))
+    assert len(found.layers) == 2 * LAYERS
+    assert found.layers[LAYERS - 1][-1][0] == "encoder.pooler.dense.bias"
+    assert found.layers[LAYERS][0][0].startswith("decoder.bert.encoder.layer.0.")
+    assert len(found.embeddings) == 2 * EMBEDDINGS["bert"]
+    assert all(".embeddings." in name for name, _ in found.embeddings)
 
 
 def test_a_model_without_a_stack_is_refused() -> None:

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from nlptk.errors import UnsupportedError
 from nlptk.registry import get_strategy
 from nlptk.strategies.contract import Progress, Strategy
 from nlptk.strategies.trainable import apply_trainable
-from tests.strategies.families import SEQUENCE, batch, build, config, logits, tokenizer
+from tests.strategies.families import ALL, SEQUENCE, batch, build, logits, tokenizer
 
 PLAIN = ["full", "feature_extraction", "gradual_unfreezing", "lp_ft", "bitfit"]
 FROM_THE_TOP = ["head", "layer.2", "layer.1", "layer.0", "embeddings"]
@@ -27,9 +26,14 @@ def at(step: int, total: int = 100, per_epoch: float = 10) -> Progress:
     return Progress(step=step, total_steps=total, steps_per_epoch=per_epoch)
 
 
-@pytest.mark.parametrize(
-    ("name", "family"), [(n, f) for n in PLAIN for f in SEQUENCE if n != "bitfit" or f not in ("llama", "t5")]
-)
+def refused(name: str, form: str) -> bool:
+    if name == "bitfit":
+        return form.startswith(("llama", "t5"))
+    headless = form.endswith(("-text", "-bare")) and form != "llama-text"
+    return headless and name in ("feature_extraction", "lp_ft")
+
+
+@pytest.mark.parametrize(("name", "family"), [(n, f) for n in PLAIN for f in ALL if not refused(n, f)])
 def test_after_prepare_exactly_the_groups_may_train(name: str, family: str) -> None:
     strategy = make(name)
     model = strategy.prepare(build(family), tokenizer())
@@ -53,10 +57,23 @@ def test_full_trains_every_parameter() -> None:
     assert sum(group.size for group in groups) == sum(p.numel() for p in model.parameters())
 
 
-def test_full_takes_a_language_model_whose_head_is_tied() -> None:
-    auto: Any = AutoModelForCausalLM
-    model = auto.from_config(config("gpt2"))
-    assert [group.name for group in make("full").groups(model)] == FROM_THE_TOP[1:]
+@pytest.mark.parametrize("name", ["full", "gradual_unfreezing", "bitfit"])
+@pytest.mark.parametrize("form", ["gpt2-text", "gpt2-bare"])
+def test_without_a_head_of_its_own_a_model_starts_at_its_top_layer(name: str, form: str) -> None:
+    strategy = make(name)
+    groups = strategy.groups(build(form))
+    expected = FROM_THE_TOP[1:-1] if name == "bitfit" else FROM_THE_TOP[1:]
+    assert [group.name for group in groups] == expected
+    assert "layer.2" in strategy.trainable_at(at(0), groups)
+
+
+@pytest.mark.parametrize("name", ["feature_extraction", "lp_ft"])
+@pytest.mark.parametrize(
+    ("form", "reason"), [("gpt2-text", "output layer is its embedding table"), ("bert-bare", "the model has none")]
+)
+def test_what_trains_a_head_apart_is_refused_without_one(name: str, form: str, reason: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"strategy {name}: .*{reason}; use full"):
+        make(name).groups(build(form))
 
 
 def test_layer_decay_is_a_power_of_the_depth_below_the_head() -> None:
@@ -127,7 +144,7 @@ def test_bitfit_trains_biases_and_the_head_only() -> None:
     assert names == {n for n, _ in model.named_parameters() if n.endswith(".bias")} | {"classifier.weight"}
 
 
-@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize("family", ["llama", "t5", "t5-text", "t5-answer", "llama-bare"])
 def test_bitfit_refuses_a_model_without_biases(family: str) -> None:
     with pytest.raises(UnsupportedError, match="has no biases outside its head"):
         make("bitfit").groups(build(family))

@@ -201,3 +201,18 @@ def test_other_added_tokens_are_kept() -> None:
     plain.add_tokens([AddedToken("<url>")])
     prompted = with_prompt_tokens(plain, 2)
     assert prompted("<url>")["input_ids"][3] == VOCABULARY
+
+
+@pytest.mark.parametrize("form", ["gpt2-text", "t5-text"])
+def test_virtual_tokens_are_never_written(form: str) -> None:
+    strategy = PromptTuning(PromptTuningOptions(tokens=2))
+    tok = strategy.prepare_tokenizer(tokenizer())
+    model: Any = strategy.merge(strategy.prepare(build(form), tok))
+    inputs = {"input_ids": torch.tensor([[3, 4]]), "max_new_tokens": 1, "do_sample": False}
+    first = model.generate(**inputs, output_logits=True, return_dict_in_generate=True)
+    written = int(first.sequences[0, -1])
+    embeddings = model.get_output_embeddings().weight.data
+    embeddings[prompt_token_ids(tok)[0]] = 2 * embeddings[written]  # twice the best logit, if that is above 0
+    assert first.logits[0].max() > 0
+    assert model.generate(**inputs, suppress_tokens=[])[0, -1] == prompt_token_ids(tok)[0]
+    assert model.generate(**inputs)[0, -1] == written

@@ -1,0 +1,259 @@
+"""Question answering: nlptk against a plain Trainer script with run_qa's defaults, each in a process of its own.
+
+    python benchmarks/qa.py --data ../shared/data/squad2 --epochs 3 --seeds 0 1 2
+    python benchmarks/qa.py --data ../shared/data/squad2 --unseen ../shared/data/covid_qa/all.json
+
+Contenders, all with the same checkpoint, rows, windows (384 tokens, 128 shared), batch size, learning rate, schedule,
+epochs and seed:
+
+    run_qa  a Trainer as in transformers' question-answering example: every window padded to 384 tokens, the loss over
+            all tokens, the 20 best starts and ends of each window combined, answers of at most 30 tokens, an answer
+            where it scores above none
+    nlptk   nlptk.train: windows packed, the loss over the context's tokens, all spans tried; the threshold for no
+            answer is tuned on the validation split
+
+Exact match and F1 are SQuAD 2.0's, by the same function, on the test split; for run_qa also with the threshold that is
+best on the validation split, so that the two models are compared alike. Time is the Trainer's own `train_runtime`; peak
+memory is the process's largest resident set. --unseen is measured with nlptk's model and never trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from training import default_model, spread
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoTokenizer,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
+
+import nlptk
+from nlptk.metrics import answer_figures, best_threshold
+
+MAX_LENGTH, STRIDE, N_BEST, LONGEST = 384, 128, 20, 30
+
+
+def read(path: Path, rows: int | None) -> Dataset:
+    """Questions of a SQuAD file, `rows` of them at most, evenly spread."""
+    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+    found = [
+        {"question": q["question"], "context": p["context"], "answers": q["answers"]}
+        for article in articles
+        for p in article["paragraphs"]
+        for q in p["qas"]
+    ]
+    return Dataset.from_list(found[:: max(1, len(found) // rows)][:rows] if rows else found)
+
+
+def windows(tokenizer: Any, rows: dict[str, list[Any]], indices: list[int]) -> dict[str, Any]:
+    """run_qa's features: padded windows with the first answer's tokens, the first token where a window lacks it."""
+    found = tokenizer(
+        [question.lstrip() for question in rows["question"]],
+        rows["context"],
+        truncation="only_second",
+        max_length=MAX_LENGTH,
+        stride=STRIDE,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        padding="max_length",
+    )
+    found["row"] = [indices[row] for row in found.pop("overflow_to_sample_mapping")]
+    found["start_positions"], found["end_positions"] = [], []
+    for window, row in enumerate(found["row"]):
+        of = found.sequence_ids(window)
+        offsets = [pair if of[place] == 1 else (-1, -1) for place, pair in enumerate(found["offset_mapping"][window])]
+        found["offset_mapping"][window] = offsets
+        answers = rows["answers"][row - indices[0]]
+        start, end = answer_place(offsets, answers[0]) if answers else (0, 0)
+        found["start_positions"].append(start)
+        found["end_positions"].append(end)
+    return dict(found)
+
+
+def answer_place(offsets: list[tuple[int, int]], answer: dict[str, Any]) -> tuple[int, int]:
+    """First and last token of an answer that lies within the window, else 0 and 0."""
+    start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+    context = [place for place, pair in enumerate(offsets) if pair[0] >= 0]
+    if offsets[context[0]][0] > start or offsets[context[-1]][1] < end:
+        return 0, 0
+    first = max(place for place in context if offsets[place][0] <= start)
+    return first, min(place for place in context if offsets[place][1] >= end)
+
+
+def best_answers(logits: Any, features: Dataset, rows: Dataset) -> tuple[list[str], list[float]]:
+    """run_qa's search: each row's best answer, and by how much the score of none exceeds its own."""
+    texts, scores, none = [""] * len(rows), [-np.inf] * len(rows), [np.inf] * len(rows)
+    contexts = rows["context"][:]
+    for start_logits, end_logits, feature in zip(*logits, features, strict=True):
+        row, offsets = feature["row"], feature["offset_mapping"]
+        none[row] = min(none[row], float(start_logits[0] + end_logits[0]))
+        for start in np.argsort(-start_logits)[:N_BEST].tolist():
+            for end in np.argsort(-end_logits)[:N_BEST].tolist():
+                if offsets[start][0] < 0 or offsets[end][0] < 0 or not start <= end < start + LONGEST:
+                    continue
+                score = float(start_logits[start] + end_logits[end])
+                if score > scores[row]:
+                    texts[row], scores[row] = contexts[row][offsets[start][0] : offsets[end][1]], score
+    return texts, [a - b if np.isfinite(b) else 1e4 for a, b in zip(none, scores, strict=True)]
+
+
+def run_qa(args: argparse.Namespace, folder: str) -> dict[str, float]:
+    """The plain script -> training seconds, figures on the test split."""
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    rows = {split: read(args.data / f"{split}.json", args.rows) for split in ("train", "validation", "test")}
+    features = {
+        split: found.map(
+            lambda batch, indices: windows(tokenizer, batch, indices),
+            batched=True,
+            with_indices=True,
+            remove_columns=found.column_names,
+        )
+        for split, found in rows.items()
+    }
+    set_seed(args.seed)
+    trainer = Trainer(
+        model=AutoModelForQuestionAnswering.from_pretrained(args.model),
+        args=TrainingArguments(
+            output_dir=folder,
+            num_train_epochs=args.epochs,
+            per_device_train_batch_size=args.batch_size,
+            per_device_eval_batch_size=64,
+            learning_rate=args.learning_rate,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            seed=args.seed,
+        ),
+        train_dataset=features["train"].remove_columns(["row", "offset_mapping"]),
+        data_collator=default_data_collator,
+    )
+    found = {"seconds": trainer.train().metrics["train_runtime"]}
+    told: dict[str, tuple[list[str], list[float]]] = {}
+    for split in ("validation", "test"):
+        inputs = features[split].remove_columns(["row", "offset_mapping", "start_positions", "end_positions"])
+        told[split] = best_answers(trainer.predict(inputs).predictions, features[split], rows[split])
+    golds = {split: [[a["text"] for a in answers] for answers in rows[split]["answers"]] for split in told}
+    tuned = best_threshold(told["validation"][0], golds["validation"], told["validation"][1])[1]
+    for name, threshold in (("", 0.0), ("tuned ", tuned)):
+        texts, margins = told["test"]
+        figures = answer_figures(texts, golds["test"], no_answer_scores=margins, threshold=threshold)
+        found |= {f"{name}EM": figures["exact_match"].value, f"{name}F1": figures["f1"].value}
+    return found
+
+
+def write(path: Path, rows: Dataset) -> Path:
+    """Rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def with_nlptk(args: argparse.Namespace, folder: str) -> dict[str, float]:
+    """nlptk.train with the settings of the plain script -> training seconds, figures on the test split."""
+    place = Path(folder)
+    files = {
+        split: write(place / f"{split}.jsonl", read(args.data / f"{split}.json", args.rows))
+        for split in ("train", "validation", "test")
+    }
+    result = nlptk.train(
+        task={"name": "qa", "n_best": N_BEST, "max_answer_length": LONGEST},
+        model=args.model,
+        data={**{split: str(path) for split, path in files.items()}, "duplicates": "keep"},
+        preprocessing={"max_length": MAX_LENGTH, "stride": STRIDE},
+        training={
+            "num_train_epochs": args.epochs,
+            "per_device_train_batch_size": args.batch_size,
+            "learning_rate": args.learning_rate,
+            "weight_decay": 0.0,
+            "warmup_steps": 0,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "disable_tqdm": True,
+        },
+        seed=args.seed,
+        bootstrap=0,
+        output=args.artifact or str(place / "run"),
+    )
+    metrics = result.metrics
+    return {"seconds": metrics["train_runtime"], "EM": metrics["test_exact_match"], "F1": metrics["test_f1"]}
+
+
+def unseen(args: argparse.Namespace, folder: str) -> dict[str, float]:
+    """The artifact on questions that it never saw: figures, and seconds for all of it."""
+    rows = write(Path(folder) / "unseen.jsonl", read(args.unseen, args.rows))
+    started = time.perf_counter()
+    found = nlptk.evaluate(args.artifact, str(rows), output=Path(folder) / "report", bootstrap=0).figures
+    return {"seconds": time.perf_counter() - started, "EM": found["exact_match"].value, "F1": found["f1"].value}
+
+
+CONTENDERS = {"run_qa": run_qa, "nlptk": with_nlptk, "unseen": unseen}
+
+
+def apart(args: argparse.Namespace, contender: str, seed: int, artifact: str) -> dict[str, float]:
+    """One contender in a process of its own, so that peak memory is its alone."""
+    words = [sys.executable, __file__, "--contender", contender, "--seed", str(seed), "--artifact", artifact]
+    for name in ("data", "model", "rows", "epochs", "batch_size", "learning_rate", "unseen"):
+        if getattr(args, name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    line = "   ".join(f"{name} {value:.1f}" if value > 1 else f"{name} {value:.4f}" for name, value in found.items())
+    print(f"seed {seed}: {contender:<7} {line}", flush=True)
+    return found
+
+
+def main() -> None:
+    """A round a seed; medians of the ratios and means of the figures in the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train, validation and test .json")
+    parser.add_argument("--unseen", type=Path, default=None, help="SQuAD file that is measured and never trained on")
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--rows", type=int, default=None, help="questions of each file; default: all")
+    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--batch-size", type=int, default=12)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    for name in ("contender", "artifact"):
+        parser.add_argument(f"--{name}", default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.model = args.model or default_model()
+    if args.contender:
+        with tempfile.TemporaryDirectory() as folder:
+            found = CONTENDERS[args.contender](args, folder)
+        found["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if torch.cuda.is_available():
+            found["peak GPU MB"] = torch.cuda.max_memory_allocated() / 2**20
+        print(json.dumps(found))
+        return
+    rounds: dict[str, list[dict[str, float]]] = {"run_qa": [], "nlptk": []}
+    for seed in args.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            for name in rounds:
+                rounds[name].append(apart(args, name, seed, f"{folder}/artifact"))
+            if args.unseen is not None:
+                apart(args, "unseen", seed, f"{folder}/artifact")
+    for name, runs in rounds.items():
+        means = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
+        print(f"{name:<7} mean: " + "   ".join(f"{key} {value:.4g}" for key, value in means.items()))
+    ratios = [a["seconds"] / b["seconds"] for a, b in zip(rounds["run_qa"], rounds["nlptk"], strict=True)]
+    print(f"nlptk is {spread(ratios)} times as fast")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Conversations as token ids, by the tokenizer's chat template, with the tokens that are the assistant's.
+
+Which tokens these are, the template says itself where it has `{% generation %}` marks. Elsewhere it is found by
+differences: a turn is what the conversation up to and with it has more than the one before it with the prompt for an
+answer (`add_generation_prompt`). A template that renders the beginning of a conversation otherwise once it goes on
+(older thoughts left out, say) cannot be told apart like that and is refused.
+
+Special tokens are those of the template alone: what a message spells out ("<|im_end|>") is text, so that no message can
+end its turn or begin another's. Its first character is replaced by `nlptk.windows.STAND_IN`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nlptk.errors import DataError, UnsupportedError
+from nlptk.prompts import end_token
+from nlptk.windows import STAND_IN, special_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = dict[str, str]
+"""`role` and `content`."""
+ASSISTANT, SYSTEM, USER = "assistant", "system", "user"
+FORM = "expected {'role': ..., 'content': ...}"
+_MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_PROBE = [{"role": USER, "content": "a"}, {"role": ASSISTANT, "content": "b"}]
+
+
+@dataclass(frozen=True)
+class ConversationIds:
+    """One entry a token. spoken: whether it is the assistant's; sizes: UTF-8 bytes it adds, 0 for special tokens."""
+
+    ids: list[int]
+    spoken: list[bool]
+    sizes: list[int]
+
+
+def check_messages(value: Any) -> list[Message]:
+    """The messages of one conversation. Raises: ValueError with what is wrong."""
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"the conversation is {value!r:.60}; expected a list of messages, each {FORM[9:]}")
+    return [_checked(message, f"message {place}") for place, message in enumerate(value, start=1)]
+
+
+def _checked(message: Any, where: str) -> Message:
+    if not isinstance(message, dict):
+        raise ValueError(f"{where} is {message!r:.60}; {FORM}")
+    given = {key: value for key, value in message.items() if value is not None}
+    for key in ("role", "content"):
+        if not isinstance(given.get(key), str):
+            raise ValueError(f"{where}: {key} is {given.get(key)!r:.60}; expected a text")
+    if more := given.keys() - {"role", "content"}:
+        raise ValueError(f"{where} has {min(more)!r}, which is not read; {FORM} and nothing else")
+    return {"role": given["role"], "content": given["content"]}
+
+
+def to_answer(messages: Sequence[Message]) -> list[Message]:
+    """The conversation without the assistant's turn at its end, if it has one: what is to be answered."""
+    end = len(messages)
+    while end and messages[end - 1]["role"] == ASSISTANT:
+        end -= 1
+    return list(messages[:end])
+
+
+def conversation_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> ConversationIds:
+    """A whole conversation. Where the template closes the last turn with no special token, the end of text does.
+
+    Raises: UnsupportedError for a tokenizer without a template, or with one whose turns cannot be told apart;
+    DataError for a conversation that the template refuses.
+    """
+    plain = _harmless(tokenizer, messages)
+    text = _render(tokenizer, plain)
+    ids, offsets = _encode(tokenizer, text)
+    if _MARKS.search(tokenizer.get_chat_template()):
+        spoken = [bool(mark) for mark in _marked(tokenizer, plain)]
+    else:
+        turns = _turns(tokenizer, plain, text)
+        inside = [first for first, _ in turns if any(start < first < end for start, end in offsets)]
+        if inside:  # a token that begins in the prompt cannot be written after it
+            ids, offsets = _encode(tokenizer, text, inside)
+        spoken = [any(first <= start < last for first, last in turns) for start, _ in offsets]
+    special, reached, sizes = special_tokens(tokenizer), 0, []
+    for token, (start, end) in zip(ids, offsets, strict=True):
+        sizes.append(0 if token in special else len(text[max(start, reached) : end].encode()))
+        reached = max(reached, end)
+    if spoken[-1] and not _closing(ids, spoken, special):
+        return ConversationIds([*ids, end_token(tokenizer)], [*spoken, True], [*sizes, 0])
+    return ConversationIds(ids, spoken, sizes)
+
+
+def conversation_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], room: int
+) -> tuple[list[int], int]:
+    """What the assistant's answer to a conversation follows, in at most `room` tokens, and how many were lost.
+
+    Where it does not fit, the oldest turns but the system's go first; of the last one, if need be, the beginning.
+    """
+    plain = _harmless(tokenizer, messages)
+    whole = ids = _prompt_ids(tokenizer, plain)
+    system = [message for message in plain[:1] if message["role"] == SYSTEM]
+    rest = plain[len(system) :]
+    while len(ids) > room:
+        later = next((n for n in range(1, len(rest)) if rest[n]["role"] == USER), None)
+        if later is None:
+            ids = ids[-room:]
+            break
+        rest = rest[later:]
+        ids = _prompt_ids(tokenizer, [*system, *rest])
+    return ids, len(whole) - len(ids)
+
+
+def turn_ends(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The special token with which the template closes the assistant's turns; [] for a template that has none, or that
+    cannot render the simplest conversation."""
+    if tokenizer.chat_template is None:
+        return []
+    try:
+        found = conversation_ids(tokenizer, _PROBE)
+    except (DataError, UnsupportedError):
+        return []
+    return _closing(found.ids, found.spoken, special_tokens(tokenizer))[:1]
+
+
+def _closing(ids: Sequence[int], spoken: Sequence[bool], special: dict[int, str]) -> list[int]:
+    """The special tokens in the last turn, after its first token that is none."""
+    first = max((i for i in range(len(ids)) if not spoken[i]), default=-1) + 1
+    last = ids[first:]
+    text = next((i for i, token in enumerate(last) if token not in special), len(last))
+    return [token for token in last[text:] if token in special]
+
+
+def _harmless(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[Message]:
+    names = special_tokens(tokenizer).values()
+    pattern = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)")
+
+    def text(content: str) -> str:
+        return pattern.sub(lambda found: STAND_IN + found[0][1:], content)
+
+    return [{"role": message["role"], "content": text(message["content"])} for message in messages]
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **how: Any) -> Any:
+    """What the template makes of the messages: their text, unless `how` (of `apply_chat_template`) says otherwise."""
+    from jinja2 import TemplateError
+
+    if tokenizer.chat_template is None:
+        raise UnsupportedError(
+            f"messages: tokenizer {tokenizer.name_or_path} has no chat template; give rows of prompt and completion, "
+            "or set tokenizer.chat_template and save the tokenizer into the checkpoint's folder"
+        )
+    try:
+        return tokenizer.apply_chat_template(list(messages), **{"tokenize": False, **how})
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(
+            f"messages: the tokenizer's chat template refuses a conversation of {roles}, which begins with "
+            f"{messages[0]['content'][:60]!r}: {error}; drop or mend rows of that kind"
+        ) from error
+
+
+def _prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    return _encode(tokenizer, _render(tokenizer, messages, add_generation_prompt=True))[0]
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, text: str, cuts: Sequence[int] = ()
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids and their characters. cuts: characters that begin a token, whatever the tokenizer would join."""
+    ids: list[int] = []
+    offsets: list[tuple[int, int]] = []
+    how: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": False, "verbose": False}
+    for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+        found = tokenizer(text[begin:end], return_offsets_mapping=True, **how)
+        ids += found["input_ids"]
+        offsets += [(begin + start, begin + stop) for start, stop in found["offset_mapping"]]
+    return ids, offsets
+
+
+def _marked(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """1 at the tokens that the template marks as generated."""
+    how = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
+    found = _render(tokenizer, messages, **how, tokenizer_kwargs={"split_special_tokens": False, "verbose": False})
+    marks: list[int] = found["assistant_masks"]
+    return marks
+
+
+def _turns(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], whole: str) -> list[tuple[int, int]]:
+    """First character of each of the assistant's turns, and the one past its last."""
+    found = []
+    for place, message in enumerate(messages):
+        if message["role"] != ASSISTANT:
+            continue
+        before = _render(tokenizer, messages[:place], add_generation_prompt=True) if place else ""
+        through = _render(tokenizer, messages[: place + 1])
+        if not (whole.startswith(through) and through.startswith(before)):
+            raise UnsupportedError(
+                "messages: the tokenizer's chat template renders the beginning of a conversation otherwise once it "
+                "goes on, so that the assistant's tokens cannot be told; put {% generation %} and {% endgeneration %} "
+                "around the assistant's content in the template"
+            )
+        found.append((len(before), len(through)))
+    return found

@@ -1,0 +1,255 @@
+"""The translation task: forms of rows, languages, scores with their signatures, and a tiny T5 that learns."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sacrebleu
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    MBart50Tokenizer,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    MBartTokenizer,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+import nlptk
+from nlptk import registry
+from nlptk.checkpoints import load_model, load_tokenizer, quiet
+from nlptk.errors import DataError, RecipeError, UnsupportedError
+from nlptk.generating import TextToText
+from nlptk.strategies.prompt_tokens import with_prompt_tokens
+from nlptk.task import Preprocessing
+from tests.tiny_models import SPREAD, WORDS
+from tests.writers import batch_of, loaded, write_any
+
+PAIRS = [{"en": "late", "de": "spät"}, {"en": "twice", "de": "zweimal"}]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("translators")
+    return {family: write_any(family, folder / family) for family in ("gpt2", "t5", "marian")}
+
+
+def _task(**options: Any) -> TextToText:
+    cls = registry.get_task("translation")
+    task = cls(cls.Options.model_validate({"max_new_tokens": 12, **options}))
+    assert isinstance(task, TextToText)
+    return task
+
+
+def _labelled(**columns: list[Any]) -> Dataset:
+    count = len(next(iter(columns.values())))
+    return Dataset.from_dict({**columns, "source_file": ["rows.csv"] * count, "source_row": list(range(count))})
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "expected"),
+    [
+        ("t5", {"source_lang": "en", "target_lang": "de"}, "translate English to German: late"),
+        ("t5", {"source_lang": "Latin", "target_lang": "en"}, "translate Latin to English: late"),
+        ("t5", {}, "late"),
+        ("t5", {"prefix": "en>de "}, "en>de late"),
+        ("marian", {"source_lang": "en", "target_lang": "de"}, "late"),
+        ("gpt2", {"prompt": "{source} = "}, "late = "),
+    ],
+)
+def test_each_form_reads_the_source_in_its_own_way(
+    family: str, options: dict[str, Any], expected: str, checkpoints: dict[str, Path]
+) -> None:
+    task = _task(**options)
+    loaded(task, checkpoints[family])
+    assert [str(prompt) for prompt in task.prompts({"source": ["late"]})] == [expected]
+
+
+def test_the_prefix_is_saved_where_transformers_pipelines_look_for_it(checkpoints: dict[str, Path]) -> None:
+    model = loaded(_task(source_lang="en", target_lang="de"), checkpoints["t5"])
+    assert model.config.task_specific_params == {"translation_en_to_de": {"prefix": "translate English to German: "}}
+
+
+def test_columns_and_texts_by_language_make_the_same_features(checkpoints: dict[str, Path]) -> None:
+    task = _task(source_lang="en_XX", target_lang="de")
+    loaded(task, checkpoints["marian"])
+    flat = {"source": ["late", "twice"], "target": ["spät", "zweimal"]}
+    size = Preprocessing(32)
+    expected = task.featurize(flat, task.tokenizer, size)
+    assert task.featurize({"translation": PAIRS}, task.tokenizer, size) == expected
+    bare = task.featurize({"translation": [{"en": "late", "de": None}, {"en": "twice"}]}, task.tokenizer, size)
+    assert bare["input_ids"] == expected["input_ids"]
+    assert "labels" not in bare
+
+
+def test_texts_that_are_missing_are_refused(checkpoints: dict[str, Path]) -> None:
+    task = _task(source_lang="en", target_lang="de")
+    loaded(task, checkpoints["marian"])
+    for rows, language in (([*PAIRS, {"en": "app"}], "de"), ([*PAIRS, {"de": "App"}], "en")):
+        with pytest.raises(DataError, match=f"translation: 1 rows have no text for '{language}'"):
+            task.featurize({"translation": rows}, task.tokenizer, Preprocessing(32))
+    with pytest.raises(RecipeError, match=r"task\.source_lang, task\.target_lang: missing.*give two of"):
+        _task(source_lang="en").fit(_labelled(translation=PAIRS))
+    with pytest.raises(ValueError, match="expected texts by language"):
+        type(task).read_row({"translation": ["late", "spät"]})
+
+
+def test_scores_are_sacrebleus_with_its_signature() -> None:
+    gold = [f"the parcel number {n} came late and broken" for n in range(8)]
+    said = [f"parcel number {n} came late" if n % 2 else text for n, text in enumerate(gold)]
+    rows = _labelled(source=[f"quelle {n}" for n in range(8)], target=gold)
+    scores = _task().score(said, rows, sections=True)
+    bleu = sacrebleu.metrics.bleu.BLEU()
+    assert scores.figures["bleu"].value == pytest.approx(bleu.corpus_score(said, [gold]).score)
+    assert scores.figures["chrf"].value == pytest.approx(sacrebleu.corpus_chrf(said, [gold]).score)
+    facts, lowest, longest = scores.sections
+    assert facts["facts"]["bleu"] == str(bleu.get_signature())
+    chrf = sacrebleu.sentence_chrf(said[1], [gold[1]]).score
+    shown = {"source": "quelle 1", "reference": gold[1], "translation": said[1], "row": "rows.csv, row 1"}
+    assert {name: lowest["rows"][0][name] for name in shown} == shown
+    assert lowest["rows"][0]["chrf"] == pytest.approx(chrf)
+    assert {row["source"] for row in longest["rows"]} == {f"quelle {n}" for n in range(8)}
+
+
+def test_scores_read_texts_by_language_too() -> None:
+    rows = _labelled(translation=PAIRS)
+    task = _task(source_lang="en", target_lang="de", bleu_tokens="char")
+    figures = task.score(["spät", "zweimal"], rows).figures
+    assert figures["bleu"].value == pytest.approx(100)
+
+
+def write_mbart(folder: Path, version: str) -> Path:
+    """mBART's two templates: `text </s> language` and, of version 50, `language text </s>`."""
+    pieces = [(f"▁{word}", -2.0) for word in WORDS] + [(letter, -5.0) for letter in "▁abcdefghijklmnopqrstuvwxyz"]
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    vocabulary = [*((token, 0.0) for token in special), *pieces]
+    tokenizer: Any
+    if version == "25":
+        tokenizer = MBartTokenizer(vocab=vocabulary, src_lang="en_XX", tgt_lang="de_DE")
+    else:
+        tokenizer = MBart50Tokenizer(vocab=vocabulary, src_lang="en_XX", tgt_lang="de_DE")
+    sizes: dict[str, Any] = {f"{side}_layers": 1 for side in ("encoder", "decoder")}
+    sizes |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+    torch.manual_seed(0)
+    config = MBartConfig(
+        vocab_size=len(tokenizer) + 8, d_model=16, max_position_embeddings=64, init_std=SPREAD, **sizes
+    )
+    with quiet():
+        MBartForConditionalGeneration(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["25", "50"])
+def test_mbart_reads_and_writes_its_languages_as_transformers_has_it(version: str, tmp_path: Path) -> None:
+    checkpoint = write_mbart(tmp_path, version)
+    task = _task(source_lang="en_XX", target_lang="ro_RO")
+    model: Any = loaded(task, checkpoint)
+    sources, targets = ["the parcel came late", "late refund"], ["thank you very much", "please"]
+    features = task.featurize({"source": sources, "target": targets}, task.tokenizer, Preprocessing(64))
+    theirs: Any = load_tokenizer(str(checkpoint))
+    theirs.src_lang, theirs.tgt_lang = "en_XX", "ro_RO"
+    expected = theirs(sources, text_target=targets)
+    assert features["input_ids"] == expected["input_ids"]
+    assert features["labels"] == expected["labels"]
+    batch = batch_of(task, features)
+    outputs = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=batch["labels"])
+    ours = task.loss(task.forward(model, batch), batch["labels"]) / task.loss_items(batch["labels"])
+    torch.testing.assert_close(ours, outputs.loss)  # transformers shifts the labels by mBART's own rule
+    language = theirs.convert_tokens_to_ids("ro_RO")
+    assert features["decoder_input_ids"][0][0] == (language if version == "25" else theirs.eos_token_id)
+    written = model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    assert written[:, 0 if version == "25" else 1].tolist() == [language, language]
+
+
+def test_languages_that_a_checkpoint_does_not_know_are_refused(tmp_path: Path) -> None:
+    checkpoint = write_mbart(tmp_path, "50")
+    with pytest.raises(RecipeError, match=r"task\.source_lang: None.*expected one of .*en_XX"):
+        loaded(_task(), checkpoint)
+    with pytest.raises(RecipeError, match=r"task\.target_lang: 'de'.*de_DE"):
+        loaded(_task(source_lang="en_XX", target_lang="de"), checkpoint)
+
+
+def test_a_tokenizer_that_lost_its_languages_is_refused(tmp_path: Path) -> None:
+    task = _task(source_lang="en_XX", target_lang="de_DE")
+    checkpoint = str(write_mbart(tmp_path, "50"))
+    task.tokenizer = with_prompt_tokens(load_tokenizer(checkpoint), 2)
+    with pytest.raises(UnsupportedError, match=r"cannot write it.*such as lora"):
+        load_model(checkpoint, task, task.tokenizer)
+
+
+ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+ONES += [f"{stem}teen" for stem in ("thir", "four", "fif", "six", "seven", "eigh", "nine")]
+TENS = [f"{stem}ty" for stem in ("twen", "thir", "for", "fif", "six", "seven", "eigh", "nine")]
+
+
+def in_words(number: int) -> str:
+    """Below 10,000: 4072 is "four thousand seventy-two"."""
+    if number < 20:
+        return ONES[number]
+    if number < 100:
+        return TENS[number // 10 - 2] + (f"-{ONES[number % 10]}" if number % 10 else "")
+    for size, name in ((1000, "thousand"), (100, "hundred")):
+        if number >= size:
+            rest = f" {in_words(number % size)}" if number % size else ""
+            return f"{in_words(number // size)} {name}{rest}"
+    raise AssertionError
+
+
+def write_counting_t5(folder: Path) -> Path:
+    """Untrained: two layers of 64, a token for each digit and each word."""
+    digits = [(str(digit), -2.0) for digit in range(10)]
+    words = [(f"▁{word}", -2.0) for word in (*ONES, *TENS, "hundred", "thousand")]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0), ("-", -2.0), *digits, *words]
+    vocabulary += [(word, -2.0) for word in ONES]
+    backend = Tokenizer(models.Unigram(vocabulary, unk_id=2))
+    parts: list[Any] = [pre_tokenizers.Metaspace(), pre_tokenizers.Digits(individual_digits=True)]
+    backend.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    backend.decoder = decoders.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)  # type: ignore[no-untyped-call]
+    torch.manual_seed(0)
+    fields: dict[str, Any] = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+    fields |= {"dropout_rate": 0.0, "decoder_start_token_id": 0}
+    config = T5Config(vocab_size=len(tokenizer), **fields)
+    with quiet():
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_tiny_t5_learns_to_say_numbers_it_never_saw(tmp_path: Path) -> None:
+    numbers = random.Random(0).sample(range(10_000), 3400)
+    files = {}
+    for split, chosen in (("train", numbers[400:]), ("validation", numbers[:200]), ("test", numbers[200:400])):
+        files[split] = tmp_path / f"{split}.csv"
+        files[split].write_text("source,target\n" + "".join(f"{n},{in_words(n)}\n" for n in chosen))
+    result = nlptk.train(
+        task={"name": "translation", "max_new_tokens": 16},
+        model=write_counting_t5(tmp_path / "t5"),
+        data=files,
+        output=tmp_path / "run",
+        training={
+            "num_train_epochs": 7,
+            "per_device_train_batch_size": 32,
+            "learning_rate": 0.003,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "disable_tqdm": True,
+        },
+        bootstrap=200,
+    )
+    bleu = result.figures["test"]["bleu"]
+    print(f"BLEU on 200 numbers never seen: {bleu.value:.1f} ({bleu.low:.1f} to {bleu.high:.1f})")
+    assert bleu.value > 90
+    assert nlptk.pipeline(result.artifact)("72")["translation"] == "seventy-two"
+    assert json.loads((result.artifact / "generation_config.json").read_text())["max_new_tokens"] == 16

@@ -1,0 +1,100 @@
+"""Tokens on disk: those of the tokenizer itself, made once, and made anew when damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlptk.errors import DataError
+from nlptk.text.documents import find_corpus, is_held_out
+from nlptk.text.objectives import NextToken
+from nlptk.text.recipe import ObjectiveSettings
+from nlptk.text.token_store import HELD_OUT, TRAIN, cached, tokenize_corpus
+from nlptk.text.tokenizer_training import train_tokenizer
+from nlptk.text.windows import EpochWindows, Windows, held_out_windows, training_windows
+from tests.text.samples import document, write_text
+
+TEXTS = [document(seed) for seed in range(60)]
+TOKENIZER = train_tokenizer(lambda: iter(TEXTS), family="gpt2", vocab_size=400).tokenizer
+END = TOKENIZER.eos_token_id
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return write_text(tmp_path / "text.txt")
+
+
+def test_the_files_hold_what_the_tokenizer_says_in_order(text: Path) -> None:
+    found = tokenize_corpus(find_corpus(text), TOKENIZER.backend_tokenizer, separator=END, held_out=0.3)
+    for part, held_out in ((TRAIN, False), (HELD_OUT, True)):
+        mine = [document for document in TEXTS if is_held_out(document, 0.3) is held_out]
+        wanted = [token for document in mine for token in [*TOKENIZER(document)["input_ids"], END]]
+        assert found[part].ids.tolist() == wanted
+        assert found[part].documents == len(mine) > 0
+        assert found[part].size_bytes == sum(len(document.encode()) for document in mine)
+        assert isinstance(found[part].ids, np.memmap)
+
+
+def test_special_tokens_that_a_text_spells_out_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("before <|endoftext|> after\n")
+    ids = tokenize_corpus(find_corpus(path), TOKENIZER.backend_tokenizer, separator=None, held_out=None)[TRAIN].ids
+    assert END not in ids
+    assert TOKENIZER.decode(ids.tolist()) == "before <|endoftext|> after"
+    assert END in TOKENIZER("<|endoftext|>")["input_ids"]  # the tokenizer itself is as it was
+
+
+def test_an_entry_is_written_once_and_anew_when_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NLPTK_CACHE", str(tmp_path))
+    calls = []
+
+    def write(folder: Path) -> None:
+        calls.append(folder)
+        (folder / "a.bin").write_bytes(b"1234")
+
+    place = cached("key", write)
+    assert cached("key", write) == place
+    assert len(calls) == 1
+    (place / "a.bin").write_bytes(b"1235")
+    assert (cached("key", write) / "a.bin").read_bytes() == b"1234"
+    assert len(calls) == 2
+    assert [path.name for path in place.parent.glob("*") if path.name.endswith(".partial")] == []
+
+
+def test_each_epoch_has_every_window_once_in_another_order_with_other_noise(text: Path) -> None:
+    objective = NextToken(TOKENIZER, ObjectiveSettings(), 16)
+    tokens = tokenize_corpus(find_corpus(text), TOKENIZER.backend_tokenizer, separator=END, held_out=None)[TRAIN]
+    windows = training_windows(tokens, objective, seed=0)
+    sampler = EpochWindows(len(windows), seed=0, batch_size=4)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert sorted(first) == list(range(len(windows)))
+    assert sorted(second) == list(range(len(windows), 2 * len(windows)))
+    assert [number % len(windows) for number in second] != first
+    labels = [label for number in sorted(first) for label in windows[number]["labels"].tolist()]
+    assert labels == tokens.ids[1 : 1 + 16 * len(windows)].tolist()
+
+
+def test_held_out_windows_are_spread_and_bounded(text: Path) -> None:
+    objective = NextToken(TOKENIZER, ObjectiveSettings(), 16)
+    tokens = tokenize_corpus(find_corpus(text), TOKENIZER.backend_tokenizer, separator=END, held_out=None)[TRAIN]
+    every = Windows(tokens, objective, seed=0)
+    some = held_out_windows(tokens, objective, most_tokens=160)
+    assert len(some) == 10
+    assert some[0]["labels"].tolist() == every[0]["labels"].tolist()
+    assert some[9]["labels"].tolist() == every[len(every) - 1]["labels"].tolist()
+    assert len(held_out_windows(tokens, objective, most_tokens=10**9)) == len(every)
+
+
+def test_too_little_text_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("hello\n")
+    objective = NextToken(TOKENIZER, ObjectiveSettings(), 64)
+    tokens = tokenize_corpus(find_corpus(path), TOKENIZER.backend_tokenizer, separator=END, held_out=None)
+    with pytest.raises(DataError, match=r"data.train: \d tokens in 1 documents, and one example takes 65"):
+        training_windows(tokens[TRAIN], objective, seed=0)
+    with pytest.raises(DataError, match=r"data.held_out: 0 tokens in 0 documents"):
+        held_out_windows(tokens[HELD_OUT], objective, most_tokens=100)
