@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nlptk.errors import NlptkError
     from nlptk.pipelines import pipeline
 
-__all__ = ["NlptkError", "evaluate", "inspect", "pipeline", "predict", "resolve_recipe", "train", "tune"]
+__all__ = ["NlptkError", "evaluate", "inspect", "pipeline", "predict", "pretrain", "resolve_recipe", "train", "tune"]
 __version__ = "0.1.0"
 
 _HOMES = {"NlptkError": "nlptk.errors", "pipeline": "nlptk.pipelines"}

@@ -1,4 +1,4 @@
-"""The Python door: train, evaluate, predict, inspect, tune."""
+"""The Python door: train, evaluate, predict, inspect, tune, pretrain."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nlptk.recipe import DataSettings, Recipe, apply_overrides, make_recipe, rea
 if TYPE_CHECKING:
     from nlptk.pipelines.evaluation import EvaluationResult
     from nlptk.pipelines.files import PredictionResult
+    from nlptk.text.pretraining import PretrainResult
     from nlptk.training.run import TrainResult
     from nlptk.training.tuning import TuneResult
 
@@ -53,6 +54,22 @@ def train(
     from nlptk.training.run import run
 
     return run(job, where=where)
+
+
+def pretrain(
+    source: str | Path | Mapping[str, Any] | None = None, *, overrides: Sequence[str] = (), **keys: Any
+) -> PretrainResult:
+    """Train a tokenizer and a small model on text, or go on from a checkpoint; measure, save and report it.
+
+    source: a pretraining recipe, file or mapping, or none. keys and overrides: laid over it, as for `train`.
+
+        nlptk.pretrain(data="novels.txt.gz", model={"family": "bert", "size": "tiny"}, output="runs/tiny_bert")
+
+    Raises: NlptkError for whatever can be mended.
+    """
+    from nlptk.text.pretraining import pretrain as run
+
+    return run(source, overrides=overrides, **keys)
 
 
 def tune(

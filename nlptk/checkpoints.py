@@ -32,7 +32,7 @@ class LoadedModel:
 
 
 @contextmanager
-def _readable(checkpoint: str) -> Iterator[None]:
+def readable(checkpoint: str) -> Iterator[None]:
     """Turn what transformers raises for a checkpoint it cannot find or read into one message with the cure."""
     if _looks_local(checkpoint) and not Path(checkpoint).is_dir():
         raise ArtifactError(
@@ -100,7 +100,7 @@ def load_tokenizer(checkpoint: str, revision: str | None = None) -> PreTrainedTo
     """
     from transformers import AutoTokenizer
 
-    with _readable(checkpoint):
+    with readable(checkpoint):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             checkpoint,
             revision=revision,
@@ -124,7 +124,7 @@ def load_config(checkpoint: str, revision: str | None = None) -> PretrainedConfi
     """The checkpoint's configuration. Raises: ArtifactError."""
     from transformers import AutoConfig
 
-    with _readable(checkpoint):
+    with readable(checkpoint):
         config: PretrainedConfig = AutoConfig.from_pretrained(
             checkpoint, revision=revision, local_files_only=_cache_only(checkpoint)
         )
@@ -155,8 +155,8 @@ def load_model(
             f"model: {checkpoint}: transformers has no {head} for the {config.model_type} architecture, "
             f"so it cannot be trained for {task.name}"
         )
-    _refuse_pickle(checkpoint)
-    with _readable(checkpoint), quiet():
+    refuse_pickle(checkpoint)
+    with readable(checkpoint), quiet():
         if name == WARM_START:
             loaded = _warm_start(checkpoint, config, tokenizer, revision)
         else:
@@ -247,7 +247,7 @@ def _fit_config(config: PretrainedConfig, task: Task, tokenizer: PreTrainedToken
         config.decoder_start_token_id = tokenizer.pad_token_id
 
 
-def _refuse_pickle(checkpoint: str) -> None:
+def refuse_pickle(checkpoint: str) -> None:
     """Raises: ArtifactError for a folder whose weights are pickled only: reading a pickle runs the code in it."""
     folder = Path(checkpoint)
     pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,7 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 recipe_app = typer.Typer(help="Look at recipes.", rich_markup_mode=None)
+tokenizer_app = typer.Typer(help="Make tokenizers.", rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
+app.add_typer(tokenizer_app, name="tokenizer")
 
 Words = Annotated[
     list[str] | None,
@@ -54,14 +56,13 @@ def _warn(warnings: Sequence[str]) -> None:
         typer.echo(f"nlptk: warning: {warning}", err=True)
 
 
-def _split(words: Sequence[str] | None) -> tuple[str | None, list[str]]:
-    """The recipe file, if the first word is one, and the overrides."""
+def _split(
+    words: Sequence[str] | None, *, least: str = "task=classification model=CHECKPOINT data=rows.csv"
+) -> tuple[str | None, list[str]]:
+    """The recipe file, if the first word is one, and the overrides. least: what the words must say without one."""
     given = list(words or [])
     if not given:
-        raise RecipeError(
-            "no recipe; give a YAML file, or at least task=classification model=CHECKPOINT data=rows.csv "
-            "(nlptk recipe schema lists every key)"
-        )
+        raise RecipeError(f"no recipe; give a YAML file, or at least {least} (nlptk recipe schema lists every key)")
     source = given.pop(0) if given and "=" not in given[0] else None
     stray = [word for word in given if "=" not in word]
     if stray:
@@ -109,6 +110,20 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
     if api.is_main_process():
         _say(as_json, state, [*lines, share, f"model   {result.artifact}", f"report  {result.report}"])
         _warn(result.warnings)
+
+
+@app.command()
+def pretrain(words: Words = None, as_json: AsJson = False) -> None:
+    """Train a tokenizer and a small BERT, GPT or T5 on text, or go on from a checkpoint.
+
+    Like train, it takes a recipe, key=value words or both: model.family=bert model.size=tiny data=novels.txt.gz
+    """
+    from nlptk import api
+
+    source, overrides = _split(words, least="model.family=bert data=novels.txt")
+    result = api.pretrain(source, overrides=overrides)
+    if api.is_main_process():
+        _say(as_json, result.to_json(), result.lines())
 
 
 @app.command()
@@ -270,6 +285,41 @@ def show(words: Words = None) -> None:
 
     source, overrides = _split(words)
     typer.echo(to_yaml(api.resolve_recipe(source, overrides=overrides)), nl=False)
+
+
+@tokenizer_app.command("train")
+def train_tokenizer(
+    files: Annotated[list[str], typer.Argument(help="Texts: .txt, .jsonl, each also .gz; globs")],
+    output: Annotated[str, typer.Option(help="Folder to write")],
+    family: Annotated[
+        Literal["bert", "gpt2", "llama", "t5"], typer.Option(help="Whose special tokens and default kind it has")
+    ],
+    kind: Annotated[
+        Literal["word", "character", "bpe", "wordpiece", "unigram"] | None,
+        typer.Option(help="Default: the family's own"),
+    ] = None,
+    vocab_size: Annotated[int, typer.Option(help="Tokens in all", min=1)] = 8000,
+    lowercase: Annotated[bool, typer.Option(help="Make every text lower case")] = False,
+    min_frequency: Annotated[int, typer.Option(help="Rarer words and pairs are left out", min=1)] = 2,
+    column: Annotated[str, typer.Option(help="Of .jsonl files")] = "text",
+    encoding: Annotated[str, typer.Option(help="Of the files")] = "utf-8",
+    as_json: AsJson = False,
+) -> None:
+    """Train a tokenizer on text and write it as a plain transformers folder."""
+    from nlptk.text.tokenizer_folder import make_tokenizer
+
+    result = make_tokenizer(
+        files,
+        output,
+        family=family,
+        kind=kind,
+        vocab_size=vocab_size,
+        lowercase=lowercase,
+        min_frequency=min_frequency,
+        column=column,
+        encoding=encoding,
+    )
+    _say(as_json, {"folder": str(result.folder), "tokens": result.tokens}, result.lines())
 
 
 def _data(source: str, keys: Sequence[str] | None) -> dict[str, Any]:

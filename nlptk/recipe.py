@@ -227,7 +227,7 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     try:
         recipe = Recipe.model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError("; ".join(_message(where, item, Recipe, "") for item in error.errors())) from None
+        raise RecipeError("; ".join(message(where, item, Recipe, "") for item in error.errors())) from None
     return recipe.model_copy(
         update={
             "task": _component(recipe.task, "task", where),
@@ -247,7 +247,7 @@ def _component(values: dict[str, Any], kind: Literal["task", "strategy"], where:
     try:
         return {"name": name, **cls.Options.model_validate(options).model_dump(mode="json")}
     except ValidationError as error:
-        said = [_message(where, item, cls.Options, f"{kind}.") for item in error.errors()]
+        said = [message(where, item, cls.Options, f"{kind}.") for item in error.errors()]
         raise RecipeError("; ".join(said)) from None
 
 
@@ -273,7 +273,7 @@ def _split_name(values: dict[str, Any], kind: str, where: str) -> tuple[str, dic
     return name, options
 
 
-def _message(where: str, item: Any, model: type[BaseModel], prefix: str) -> str:
+def message(where: str, item: Any, model: type[BaseModel], prefix: str) -> str:
     path = [str(part) for part in item["loc"]]
     key = prefix + ".".join(path)
     if item["type"] == "extra_forbidden":

@@ -323,8 +323,10 @@ def input_forms(forms: Sequence[Sequence[str]], columns: Sequence[Column]) -> li
 
 
 def _source_key(cls: type) -> str:
-    """sha256 of the file a class is written in, so that a changed one never meets what an older one cached."""
+    """sha256 of the file a class is written in and of the parts that it may use, so that a changed one never meets what
+    an older one cached."""
     import hashlib
     import inspect
 
-    return hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()
+    files = [Path(inspect.getfile(cls)), *sorted((Path(__file__).parent / "parts").glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from nlptk import task
 from nlptk.errors import RecipeError
+from nlptk.parts.windows import window_rows
 from nlptk.task import Column, Features, Figure, LabelSpace, Prediction, Preprocessing, Scores, Section
-from nlptk.windows import window_rows
 
 if TYPE_CHECKING:
     import numpy as np

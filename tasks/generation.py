@@ -7,11 +7,11 @@ Rows have one of three forms:
 - `text`: plain text (a .txt file gives a row a line). Training reads blocks of `preprocessing.max_length` tokens in
   which the texts stand end to end, the end of text between them; nothing is lost, whatever `preprocessing.long_text`
   says. Each text is measured alone, in windows that share `preprocessing.stride` tokens (half of `max_length` where
-  that is 0), each token counted once (see `nlptk.blocks`).
+  that is 0), each token counted once (see `nlptk.parts.blocks`).
 - `prompt` and `completion`, joined as they stand; the loss is that of the completion.
 - `messages`: a list of {"role": ..., "content": ...}, put together by the tokenizer's chat template; the loss is that
-  of the assistant's turns (see `nlptk.chat`). What does not fit is cut off at the end, or, with `long_text=window`,
-  read in windows of its own.
+  of the assistant's turns (see `nlptk.parts.chat`). What does not fit is cut off at the end, or, with
+  `long_text=window`, read in windows of its own.
 
 Encoder-decoders read a whole text before they write, so they take rows of prompt and completion alone.
 
@@ -36,13 +36,13 @@ from pydantic import Field
 
 from nlptk import task
 from nlptk.batches import IGNORED, pad, pad_batch
-from nlptk.blocks import Block, lay_out, spans
-from nlptk.chat import ASSISTANT, check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
 from nlptk.errors import DataError, UnsupportedError
-from nlptk.generating import GenerationOptions, TextToText, text_examples, text_warnings
-from nlptk.prompts import Prompt, PromptIds, end_token
+from nlptk.parts.blocks import Block, lay_out, spans
+from nlptk.parts.chat import ASSISTANT, check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
+from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
+from nlptk.parts.prompts import Prompt, PromptIds, end_token
+from nlptk.parts.windows import special_tokens, window_rows
 from nlptk.task import Column, Features, Inferred, Prediction, Preprocessing, Scores, Section
-from nlptk.windows import special_tokens, window_rows
 
 if TYPE_CHECKING:
     import numpy as np

@@ -29,12 +29,12 @@ from pydantic import Field
 
 from nlptk import task
 from nlptk.batches import IGNORED
-from nlptk.entities import EntityRow, check_entities, check_tokens, spans_on, type_confusions, type_table
 from nlptk.errors import DataError, RecipeError
-from nlptk.tags import TagScheme, read_tags, spans_of, tags_of, viterbi
+from nlptk.parts.entities import EntityRow, check_entities, check_tokens, spans_on, type_confusions, type_table
+from nlptk.parts.tags import TagScheme, read_tags, spans_of, tags_of, viterbi
+from nlptk.parts.windows import window_rows
+from nlptk.parts.words import Reads, Tokens
 from nlptk.task import Column, Features, LabelSpace, Prediction, Preprocessing, Scores, Section
-from nlptk.windows import window_rows
-from nlptk.words import Reads, Tokens
 
 if TYPE_CHECKING:
     import numpy as np

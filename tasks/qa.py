@@ -5,7 +5,7 @@
 Rows have `question`, `context` and `answers`: {"text": [...], "answer_start": [...]}, characters counted from 0, empty
 lists for a question without answer; or flat columns `answer` (empty for none) and `answer_start`. SQuAD files, 1.1 and
 2.0, are read as they are; one that is to be split keeps its articles whole with `data.group=title`. What is mended in
-answers and what is refused: `nlptk.answers.read_answers`.
+answers and what is refused: `nlptk.parts.answers.read_answers`.
 
 A context that does not fit is always windowed, whatever `preprocessing.long_text` says, for a cut would lose answers;
 windows share `preprocessing.stride` tokens, a quarter of `max_length` where that is 0. A question keeps at most half of
@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from nlptk.answers import NOT_GIVEN, Gold, answer_sections, gold_answers, read_answers
 from nlptk.batches import IGNORED
 from nlptk.errors import DataError, UnsupportedError
-from nlptk.generating import GenerationOptions, TextToText
-from nlptk.prompts import Prompt, end_token, prompt_ids, target_ids
-from nlptk.spans import (
+from nlptk.parts.answers import NOT_GIVEN, Gold, answer_sections, gold_answers, read_answers
+from nlptk.parts.generating import GenerationOptions, TextToText
+from nlptk.parts.prompts import Prompt, end_token, prompt_ids, target_ids
+from nlptk.parts.spans import (
     answer_tokens,
     best_spans,
     context_tokens,
@@ -43,8 +43,8 @@ from nlptk.spans import (
     short_questions,
     span_loss,
 )
+from nlptk.parts.windows import window_rows
 from nlptk.task import Column, Features, Inferred, LabelSpace, Prediction, Preprocessing, Scores, Task, TaskOptions
-from nlptk.windows import window_rows
 
 if TYPE_CHECKING:
     import numpy as np

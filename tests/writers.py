@@ -1,4 +1,4 @@
-"""A small task that writes text, and checkpoints of more families for it, for the tests of nlptk.generating."""
+"""A small task that writes text, and checkpoints of more families for it, for the tests of nlptk.parts.generating."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from nlptk.checkpoints import load_model, load_tokenizer, quiet
-from nlptk.generating import GenerationOptions, TextToText
-from nlptk.prompts import Prompt
+from nlptk.parts.generating import GenerationOptions, TextToText
+from nlptk.parts.prompts import Prompt
 from nlptk.task import Column, Preprocessing, Scores
 from tests.tiny_models import SPREAD, WORDS, write_checkpoint
 

@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
 
 from nlptk.artifact import checksums, flush
-from nlptk.errors import ArtifactError
+from nlptk.errors import ArtifactError, RecipeError
 
 SEAL = "checkpoint.json"
 OPTIMIZER, SCHEDULER, RANDOM = "optimizer", "scheduler", "random"
@@ -126,3 +128,17 @@ def verify(checkpoint: Path) -> None:
         if expected.get(name) != found.get(name):
             came = "missing" if name not in found else "not listed" if name not in expected else "altered or damaged"
             raise ArtifactError(f"{checkpoint / name}: {came}; {cure}")
+
+
+def last_checkpoint(args: TrainingArguments, where: str) -> str | None:
+    """The checkpoint to resume from; `true` is the last one of the output folder, `auto` the same if there is one."""
+    given: Any = args.resume_from_checkpoint
+    if given is not True and given != "auto":
+        return str(given) if given else None
+    output = str(args.output_dir)
+    last: str | None = get_last_checkpoint(output) if Path(output).is_dir() else None  # type: ignore[no-untyped-call]
+    if last is None and given is True:
+        raise RecipeError(
+            f"{where}: training.resume_from_checkpoint: no checkpoint in {output}; set it to auto, or leave it out"
+        )
+    return last

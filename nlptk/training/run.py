@@ -14,16 +14,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from nlptk import artifact
 from nlptk.checkpoints import quiet
 from nlptk.environment import Watch, versions
-from nlptk.errors import RecipeError
 from nlptk.recipe import Recipe
 from nlptk.strategies.layer_map import head_modules
 from nlptk.task import Figure, Scores
 from nlptk.training.arguments import RunFacts, training_arguments
+from nlptk.training.checkpointing import last_checkpoint
 from nlptk.training.head import fold_head_norm
 from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
@@ -73,7 +72,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
             trainer = _make_trainer(recipe, prepared, batching, args)
             trainer.check_metric(where)
             watch.lap("batches")
-            trained = trainer.train(resume_from_checkpoint=_checkpoint(args, where))
+            trained = trainer.train(resume_from_checkpoint=last_checkpoint(args, where))
             watch.lap("training")
             if batching.packed is not None:
                 batching.packed.remove()
@@ -100,20 +99,6 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         parameters=prepared.parameters,
         warnings=warnings_of(scores),
     )
-
-
-def _checkpoint(args: TrainingArguments, where: str) -> str | None:
-    """The checkpoint to resume from; `true` is the last one of the output folder, `auto` the same if there is one."""
-    given: Any = args.resume_from_checkpoint
-    if given is not True and given != "auto":
-        return str(given) if given else None
-    output = str(args.output_dir)
-    last: str | None = get_last_checkpoint(output) if Path(output).is_dir() else None  # type: ignore[no-untyped-call]
-    if last is None and given is True:
-        raise RecipeError(
-            f"{where}: training.resume_from_checkpoint: no checkpoint in {output}; set it to auto, or leave it out"
-        )
-    return last
 
 
 def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingArguments, Batching]:

@@ -6,41 +6,26 @@ Everything else (accelerate, mixed precision, FSDP, DeepSpeed, schedules, accumu
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback
-from transformers.trainer_utils import rotate_checkpoints, speed_metrics
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import speed_metrics
 
-from nlptk.checkpoints import quiet
-from nlptk.errors import ArtifactError, DataError, RecipeError
+from nlptk.errors import DataError, RecipeError
 from nlptk.nearest import did_you_mean
 from nlptk.strategies.contract import Group, Progress, Strategy
 from nlptk.strategies.trainable import apply_trainable
 from nlptk.task import Task
-from nlptk.training.arguments import whole_steps
-from nlptk.training.checkpointing import (
-    OPTIMIZER,
-    RANDOM,
-    SCHEDULER,
-    checkpoint_errors,
-    load_state,
-    random_state,
-    restore_random_state,
-    save_state,
-    seal,
-    verify,
-)
 from nlptk.training.inference import Fetch, run_features
 from nlptk.training.optimizers import build_optimizer
 from nlptk.training.progress import Progress as ProgressBar
+from nlptk.training.safe_trainer import SafeTrainer
 from nlptk.training.sampling import EpochSampler
 
 
@@ -86,7 +71,7 @@ class _Schedule(TrainerCallback):
             self.changes.append((state.global_step, [g.name for g in self._groups if g.name in active]))
 
 
-class NlptkTrainer(Trainer):
+class NlptkTrainer(SafeTrainer):
     """Trains what a strategy says on the loss a task says, and evaluates with the task's own metrics."""
 
     def __init__(
@@ -143,16 +128,6 @@ class NlptkTrainer(Trainer):
         )
         return self._sampler
 
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # accelerate's batch samplers for several processes do not hand the epoch on
-        self._sampler.set_epoch(kwargs["epoch"])
-        super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
-        # a checkpoint's state holds steps; the arguments that a resume compares with it may hold fractions of the run
-        with whole_steps(self.args, max_steps):
-            return super()._init_training_state(max_steps, *args, **kwargs)
-
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             self.optimizer = build_optimizer(
@@ -193,77 +168,6 @@ class NlptkTrainer(Trainer):
         # gradients are averaged over the ranks, the items are counted over all of them
         loss = self.task.loss(outputs, labels) / items * self.args.world_size
         return (loss, outputs) if return_outputs else loss
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        return 0  # the estimate of transformers assumes padded `input_ids`, which packed batches do not have
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Whole or absent, and without pickle; sharded states (FSDP, DeepSpeed) keep their libraries' own form."""
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._save_checkpoint(model, trial)
-            return
-        step = self.state.global_step
-        run = Path(self._get_output_dir(trial))
-        staging, place = run / f".checkpoint-{step}.partial", run / f"checkpoint-{step}"
-        if self.args.should_save:
-            with checkpoint_errors(staging), quiet():
-                self._write_checkpoint(staging, run)
-        self.accelerator.wait_for_everyone()
-        with checkpoint_errors(staging):
-            save_state(staging, f"{RANDOM}-{self.args.process_index}", random_state())
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            with checkpoint_errors(staging):
-                seal(staging, place)
-            self._forget_old_checkpoints(run)
-        self.accelerator.wait_for_everyone()
-
-    def _write_checkpoint(self, staging: Path, run: Path) -> None:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        self._save(str(staging))
-        (staging / "training_args.bin").unlink(missing_ok=True)  # pickled by transformers; the recipe says it
-        for name, part in self._stateful().items():
-            save_state(staging, name, part.state_dict())
-        if self.state.best_global_step:
-            self.state.best_model_checkpoint = str(run / f"checkpoint-{self.state.best_global_step}")
-        callbacks = [c for c in (*self.callback_handler.callbacks, self.control) if isinstance(c, ExportableState)]
-        self.state.stateful_callbacks = {type(c).__name__: c.state() for c in callbacks}  # type: ignore[assignment]  # a dict at run time
-        self.state.save_to_json(str(staging / "trainer_state.json"))
-
-    def _forget_old_checkpoints(self, run: Path) -> None:
-        rotate_checkpoints(
-            output_dir=str(run),
-            save_total_limit=self.args.save_total_limit,
-            best_model_checkpoint=self.state.best_model_checkpoint,
-            use_mtime=False,
-        )
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            verify(Path(resume_from_checkpoint))
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None or self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._load_optimizer_and_scheduler(checkpoint)
-            return
-        for name, part in self._stateful().items():
-            part.load_state_dict(load_state(Path(checkpoint), name))
-
-    def _stateful(self) -> dict[str, Any]:
-        return {OPTIMIZER: self.optimizer, SCHEDULER: self.lr_scheduler}
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        name = f"{RANDOM}-{self.args.process_index}"
-        if checkpoint is None or self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._load_rng_state(checkpoint)
-            return
-        if not (Path(checkpoint) / f"{name}.json").is_file():
-            raise ArtifactError(
-                f"{checkpoint}: written by a run with fewer processes than {self.args.world_size}; resume with as many"
-            )
-        restore_random_state(load_state(Path(checkpoint), name))
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"

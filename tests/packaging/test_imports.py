@@ -15,50 +15,13 @@ import pytest
 LAYERS = (
     ("errors", "nearest", "batches", "task", "environment"),
     ("recipe", "registry", "strategies.contract"),
-    (
-        "data",
-        "metrics",
-        "artifact",
-        "report",
-        "checkpoints",
-        "windows",
-        "words",
-        "tags",
-        "entities",
-        "prompts",
-        "blocks",
-        "chat",
-        "generating",
-        "answers",
-        "spans",
-        "embeddings",
-        "sentence_models",
-        "samples",
-    ),
+    ("data", "metrics", "artifact", "report", "named_checkpoints", "checkpoints", "parts", "samples"),
     ("strategies", "training", "text"),
     ("pipelines", "compress", "runtime"),
     ("release", "monitor"),
     ("listing", "preflight", "support", "api", "cli", "", "__main__"),  # "" is nlptk/__init__.py
 )
-TASK_MAY_IMPORT = {
-    "answers",
-    "batches",
-    "blocks",
-    "chat",
-    "embeddings",
-    "entities",
-    "errors",
-    "generating",
-    "metrics",
-    "prompts",
-    "report",
-    "sentence_models",
-    "spans",
-    "tags",
-    "task",
-    "windows",
-    "words",
-}
+TASK_MAY_IMPORT = {"batches", "errors", "metrics", "parts", "report", "task"}
 LIGHT = ("torch", "transformers", "datasets")
 
 

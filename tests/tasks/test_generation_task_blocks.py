@@ -7,7 +7,7 @@ import random
 import pytest
 
 from nlptk.batches import IGNORED
-from nlptk.blocks import Block, lay_out
+from nlptk.parts.blocks import Block, lay_out
 
 START, END = 1, 2
 Counted = dict[tuple[int, int], tuple[int, ...]]

@@ -14,9 +14,9 @@ from transformers import pipeline as transformers_pipeline
 import nlptk
 from nlptk import registry
 from nlptk.batches import IGNORED
-from nlptk.chat import check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
 from nlptk.checkpoints import load_tokenizer, quiet
 from nlptk.errors import DataError, UnsupportedError
+from nlptk.parts.chat import check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
 from nlptk.task import Preprocessing
 from nlptk.training.features import tokenizer_fingerprint
 from tests.tiny_models import write_checkpoint

@@ -19,8 +19,8 @@ from transformers import AutoModelForQuestionAnswering, GemmaConfig, PreTrainedT
 from nlptk import registry
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.metrics import answer_figures
+from nlptk.parts.spans import best_spans, span_loss
 from nlptk.report.sections import check_section
-from nlptk.spans import best_spans, span_loss
 from nlptk.task import Features, Ledger, Preprocessing
 from tests.tiny_models import write_checkpoint
 

@@ -20,8 +20,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from sklearn.metrics import accuracy_score, f1_score
 
 from nlptk import registry
-from nlptk.embeddings import in_batch_negatives, pool_tokens
 from nlptk.errors import DataError, RecipeError
+from nlptk.parts.embeddings import in_batch_negatives, pool_tokens
 from nlptk.task import Features, LabelSpace, Ledger, Preprocessing, Task
 from tests.strategies.families import tokenizer
 

@@ -13,7 +13,7 @@ from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
 from nlptk import registry
 from nlptk.checkpoints import load_tokenizer
 from nlptk.errors import UnsupportedError
-from nlptk.generating import TextToText
+from nlptk.parts.generating import TextToText
 from nlptk.task import Features, Ledger, Preprocessing
 from tests.tiny_models import WORDS
 from tests.writers import batch_of, loaded, write_any

@@ -26,7 +26,7 @@ import nlptk
 from nlptk import registry
 from nlptk.checkpoints import load_model, load_tokenizer, quiet
 from nlptk.errors import DataError, RecipeError, UnsupportedError
-from nlptk.generating import TextToText
+from nlptk.parts.generating import TextToText
 from nlptk.strategies.prompt_tokens import with_prompt_tokens
 from nlptk.task import Preprocessing
 from tests.tiny_models import SPREAD, WORDS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nlptk.errors import ArtifactError, RecipeError
-from nlptk.text.named import FOLDER, NAMES, resolve_checkpoint
+from nlptk.named_checkpoints import FOLDER, NAMES, resolve_checkpoint
 from nlptk.text.pretraining import pretrain
 from nlptk.text.recipe import resolve_recipe
 from nlptk.text.sizes import make_config
@@ -106,7 +106,7 @@ def test_a_named_checkpoint_is_its_folder_or_said_to_be_missing(name: str) -> No
 
 
 def test_a_shipped_checkpoint_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nlptk.text.named.FOLDER", tmp_path)
+    monkeypatch.setattr("nlptk.named_checkpoints.FOLDER", tmp_path)
     (tmp_path / "tiny-t5").mkdir()
     (tmp_path / "tiny-t5" / "config.json").write_text("{}")
     assert resolve_checkpoint("nlptk/tiny-t5") == str(tmp_path / "tiny-t5")

@@ -10,9 +10,9 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from nlptk.checkpoints import load_tokenizer
+from nlptk.parts.windows import window_rows
+from nlptk.parts.words import Tokens, word_places
 from nlptk.task import Preprocessing
-from nlptk.windows import window_rows
-from nlptk.words import Tokens, word_places
 from tests.tiny_models import FAMILIES, write_checkpoint
 
 TEXTS = [

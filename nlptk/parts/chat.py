@@ -6,7 +6,7 @@ answer (`add_generation_prompt`). A template that renders the beginning of a con
 (older thoughts left out, say) cannot be told apart like that and is refused.
 
 Special tokens are those of the template alone: what a message spells out ("<|im_end|>") is text, so that no message can
-end its turn or begin another's. Its first character is replaced by `nlptk.windows.STAND_IN`.
+end its turn or begin another's. Its first character is replaced by `nlptk.parts.windows.STAND_IN`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import DataError, UnsupportedError
-from nlptk.prompts import end_token
-from nlptk.windows import STAND_IN, special_tokens
+from nlptk.parts.prompts import end_token
+from nlptk.parts.windows import STAND_IN, special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nlptk.answers import NOT_GIVEN, Gold
+from nlptk.parts.answers import NOT_GIVEN, Gold
+from nlptk.parts.windows import window_rows
 from nlptk.task import Preprocessing
-from nlptk.windows import window_rows
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,9 +13,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from nlptk.tags import spans_of, tags_of
+from nlptk.parts.tags import spans_of, tags_of
+from nlptk.parts.words import word_places
 from nlptk.task import Figure, Section
-from nlptk.words import word_places
 
 if TYPE_CHECKING:
     import numpy as np

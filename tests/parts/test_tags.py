@@ -10,7 +10,7 @@ import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, IOBES, Tokens
 
-from nlptk.tags import TagScheme, read_tags, spans_of, tags_of, transitions, viterbi
+from nlptk.parts.tags import TagScheme, read_tags, spans_of, tags_of, transitions, viterbi
 
 SCHEMES: tuple[TagScheme, ...] = ("IOB2", "BIOES")
 SPANS = [("PER", 0, 2), ("PER", 2, 3), ("LOC", 5, 8), ("ORG", 8, 9)]
@@ -107,7 +107,7 @@ def test_viterbi_does_not_depend_on_the_rows_beside(monkeypatch: pytest.MonkeyPa
     logits = [generator.normal(size=(int(n), len(names))) for n in generator.integers(0, 30, 40)]
     alone = [viterbi([scores], names)[0].tolist() for scores in logits]
     assert [path.tolist() for path in viterbi(logits, names)] == alone
-    monkeypatch.setattr("nlptk.tags._BLOCK_CELLS", 3 * len(names) ** 2)
+    monkeypatch.setattr("nlptk.parts.tags._BLOCK_CELLS", 3 * len(names) ** 2)
     assert [path.tolist() for path in viterbi(logits, names)] == alone
 
 

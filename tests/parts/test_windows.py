@@ -11,9 +11,9 @@ import pytest
 
 from nlptk.checkpoints import load_tokenizer
 from nlptk.errors import UnsupportedError
+from nlptk.parts.windows import RowWindows, window_rows
 from nlptk.strategies.prompt_tokens import with_prompt_tokens
 from nlptk.task import Preprocessing
-from nlptk.windows import RowWindows, window_rows
 from tests.tiny_models import FAMILIES, OTHER_FORMS, WORDS, write_checkpoint
 
 ALL = (*FAMILIES, *OTHER_FORMS)

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from nlptk.checkpoints import load_tokenizer
 from nlptk.errors import UnsupportedError
-from nlptk.prompts import Prompt, continuation_ids, prompt_ids, target_ids
+from nlptk.parts.prompts import Prompt, continuation_ids, prompt_ids, target_ids
 from nlptk.strategies.prompt_tokens import prompt_token_ids, with_prompt_tokens
 from nlptk.task import Preprocessing
 from tests.tiny_models import WORDS, write_checkpoint

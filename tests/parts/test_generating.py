@@ -16,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from nlptk.checkpoints import load_config, load_tokenizer, quiet
 from nlptk.errors import UnsupportedError
-from nlptk.generating import GenerationOptions, text_warnings
+from nlptk.parts.generating import GenerationOptions, text_warnings
 from nlptk.task import Inferred, Preprocessing
 from nlptk.training import packing
 from nlptk.training.features import features_key

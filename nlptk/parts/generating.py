@@ -17,7 +17,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from nlptk.batches import IGNORED, pad
 from nlptk.checkpoints import WARM_START, model_limit
 from nlptk.errors import UnsupportedError
-from nlptk.prompts import Prompt, continuation_ids, end_token, prompt_ids, target_ids
+from nlptk.parts.prompts import Prompt, continuation_ids, end_token, prompt_ids, target_ids
 from nlptk.task import Features, Inferred, Prediction, Preprocessing, Section, Task, TaskOptions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from nlptk.prompts import PromptIds
+    from nlptk.parts.prompts import PromptIds
 
 DECODER = "decoder"
 SAMPLING = ("temperature", "top_k", "top_p")

@@ -1,0 +1,1 @@
+"""What task files are built of: texts as windows, words, tags, spans, prompts and blocks; writing and embedding."""

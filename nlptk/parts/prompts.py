@@ -1,0 +1,166 @@
+"""Prompts and targets as token ids that fit, with what was cut counted.
+
+A prompt is tokenized in one piece, so that its ids are those of the whole string; its text is found again by offsets.
+Special tokens that a text spells out ("</s>") are text (see `nlptk.parts.windows`): no row ends the writing early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nlptk.errors import UnsupportedError
+from nlptk.parts.windows import window_rows
+from nlptk.task import Preprocessing
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerBase
+
+WHOLE = 1 << 30  # a max_length that cuts nothing
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model reads of one row. text: the part that gives way where the whole does not fit."""
+
+    before: str
+    text: str
+    after: str = ""
+
+    def __str__(self) -> str:
+        return self.before + self.text + self.after
+
+
+@dataclass(frozen=True)
+class PromptIds:
+    """A prompt as token ids: head, text and tail. tokens: how many of them are no special tokens."""
+
+    head: list[int]
+    text: list[int]
+    tail: list[int]
+    tokens: int
+
+    @property
+    def ids(self) -> list[int]:
+        return [*self.head, *self.text, *self.tail]
+
+    def cut(self, room: int, *, head_tail: bool = False) -> list[int]:
+        """At most `room` ids: the text gives up its end, or, with head_tail, what follows its first quarter."""
+        kept = len(self.text) - max(0, len(self.head) + len(self.text) + len(self.tail) - room)
+        head = max(1, kept // 4) if head_tail else kept
+        return [*self.head, *self.text[:head], *self.text[len(self.text) - (kept - head) :], *self.tail]
+
+
+@dataclass(frozen=True)
+class TargetIds:
+    """A target as token ids, its end included unless it was cut off. lost: tokens that were."""
+
+    ids: list[int]
+    lost: int
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Id of the token that ends a text: `</s>`, `<|endoftext|>`, or BERT's `[SEP]`. Raises: UnsupportedError."""
+    found = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    if found is None:
+        raise UnsupportedError(
+            f"tokenizer {tokenizer.name_or_path}: it has no token that ends a text, so generation would never stop; "
+            "give it one: tokenizer.add_special_tokens({'eos_token': '</s>'}), and save it"
+        )
+    return int(found)
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], room: int, *, open_end: bool
+) -> list[PromptIds]:
+    """Prompts as token ids, uncut, but such that cutting the text alone makes them fit into `room`.
+
+    open_end: the writing goes on from the prompt (decoders): no special tokens after the text, and no space, for a
+    space between two words is the second one's.
+
+    Raises: UnsupportedError where `room` holds no more than the special tokens.
+    """
+    strings = [str(prompt).rstrip(" ") if open_end else str(prompt) for prompt in prompts]
+    found = []
+    for encoding, prompt in zip(_encode(tokenizer, strings), prompts, strict=True):
+        start = len(prompt.before)
+        ids = _around_text(encoding, start, start + len(prompt.text), open_end=open_end)
+        if len(ids.head) + len(ids.tail) >= room:  # what stands around the text has to give way too
+            ids = _around_text(encoding, 0, len(str(prompt)), open_end=open_end)
+        if len(ids.head) + len(ids.tail) >= room:
+            raise UnsupportedError(
+                f"preprocessing.max_length: leaves {room} tokens for a prompt of which {len(ids.head) + len(ids.tail)} "
+                "are special ones; give a larger one"
+            )
+        found.append(ids)
+    return found
+
+
+def continuation_ids(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], targets: Sequence[str], limit: int
+) -> list[TargetIds]:
+    """What a decoder is to write after each prompt: at most `limit` ids, the end of text among them."""
+    spaced = [" " * str(prompt).endswith(" ") + text for prompt, text in zip(prompts, targets, strict=True)]
+    end = [end_token(tokenizer)]
+    return [_cut_target([], _plain(encoding), end, limit) for encoding in _encode(tokenizer, spaced)]
+
+
+def target_ids(
+    tokenizer: PreTrainedTokenizerBase, targets: Sequence[str], limit: int, *, start: int
+) -> list[TargetIds]:
+    """What the decoder of an encoder-decoder is to write: at most `limit` ids, with the tokenizer's special tokens.
+
+    start: id that the decoder begins with, which is not written again. Virtual tokens of a prompt are no target.
+    """
+    end, named = end_token(tokenizer), set(tokenizer.all_special_ids)
+    found = []
+    for encoding in _encode(tokenizer, targets, as_target=True):
+        before, after = _special(encoding)
+        head = [token for token in before if token in named and token != start]
+        found.append(_cut_target(head, _plain(encoding), after if end in after else [*after, end], limit))
+    return found
+
+
+def target_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special tokens that stand before and after a target."""
+    return _special(_encode(tokenizer, ["a"], as_target=True)[0])
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, as_target: bool = False) -> list[Encoding]:
+    """Whole texts with the tokenizer's special tokens around them; as_target: with those of the target language."""
+    if as_target and hasattr(tokenizer, "_switch_to_target_mode"):
+        tokenizer._switch_to_target_mode()
+    try:
+        return [row.windows[0] for row in window_rows(tokenizer, texts, None, Preprocessing(WHOLE))]
+    finally:
+        if as_target and hasattr(tokenizer, "_switch_to_input_mode"):
+            tokenizer._switch_to_input_mode()
+
+
+def _around_text(encoding: Encoding, start: int, end: int, *, open_end: bool) -> PromptIds:
+    """The tokens that lie within the characters start to end, and those before and after them."""
+    ids = encoding.ids[: len(encoding.ids) - len(_special(encoding)[1])] if open_end else encoding.ids
+    plain = [i for i in range(len(ids)) if not encoding.special_tokens_mask[i]]
+    inner = [i for i in plain if start <= encoding.offsets[i][0] and encoding.offsets[i][1] <= end]
+    first, last = (inner[0], inner[-1] + 1) if inner else (len(ids), len(ids))
+    return PromptIds(ids[:first], ids[first:last], ids[last:], len(plain))
+
+
+def _special(encoding: Encoding) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a text."""
+    ids, plain = encoding.ids, [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+    return (ids[: plain[0]], ids[plain[-1] + 1 :]) if plain else ([], ids)
+
+
+def _plain(encoding: Encoding) -> list[int]:
+    return [token for token, special in zip(encoding.ids, encoding.special_tokens_mask, strict=True) if not special]
+
+
+def _cut_target(before: list[int], plain: list[int], after: list[int], limit: int) -> TargetIds:
+    """A target that is cut has no end: it would teach to stop in the middle."""
+    if len(before) + len(plain) + len(after) <= limit:
+        return TargetIds([*before, *plain, *after], 0)
+    kept = plain[: max(limit - len(before), 1)]
+    return TargetIds([*before, *kept], len(plain) - len(kept))

@@ -1,0 +1,119 @@
+"""Token ids of a corpus in memory-mapped files, made once and kept in the cache."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+from tokenizers import Tokenizer
+
+from nlptk.data.cache import cache_dir, disk_errors, key_of
+from nlptk.errors import ArtifactError
+from nlptk.text.documents import Corpus, is_held_out
+from nlptk.training.checkpointing import seal, verify
+
+TRAIN, HELD_OUT = "train", "held_out"
+DOCUMENTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One part of a corpus. ids: (tokens,) memory-mapped, separators included; size_bytes: of its text in UTF-8."""
+
+    ids: npt.NDArray[Any]
+    documents: int
+    size_bytes: int
+
+    @property
+    def bytes_per_token(self) -> float:
+        return self.size_bytes / max(1, len(self.ids))
+
+
+def cached(key: str, write: Callable[[Path], None]) -> Path:
+    """The folder that `write` filled for this key: made once, checksummed, and made anew where it is damaged.
+
+    Several processes may ask at once; one writes, and the others wait for it.
+    """
+    parent = cache_dir() / "text"
+    place, staging = parent / key, parent / f".{key}.partial"
+    with disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(parent / f".{key}.lock")):
+            if not _is_whole(place):
+                shutil.rmtree(staging, ignore_errors=True)
+                staging.mkdir()
+                try:
+                    write(staging)
+                    seal(staging, place)
+                finally:
+                    shutil.rmtree(staging, ignore_errors=True)
+    return place
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        verify(place)
+    except (ArtifactError, ValueError, KeyError):
+        return False
+    return True
+
+
+def tokenize_corpus(
+    corpus: Corpus, backend: Tokenizer, *, separator: int | None, held_out: float | None
+) -> dict[str, Tokens]:
+    """Part (train, held_out) -> its tokens, from the cache where these documents were tokenized like this before.
+
+    backend: the tokenizer; it is not changed, and special tokens that a text spells out are read as text. separator:
+    id put after every document.
+    """
+    plain = Tokenizer.from_str(backend.to_str())  # without what a checkpoint's own says of truncation and padding
+    plain.no_truncation()
+    plain.no_padding()
+    plain.encode_special_tokens = True
+    share = held_out or 0.0
+    key = key_of("tokens", corpus.key(), key_of(plain.to_str()), separator, share)
+    kind = np.dtype(np.uint16 if backend.get_vocab_size() <= 2**16 else np.uint32)
+    folder = cached(key, lambda staging: _write(staging, corpus.documents(), plain, separator, share, kind))
+    counts = json.loads((folder / "counts.json").read_text())
+    return {part: _open(folder / f"{part}.bin", kind, counts[part]) for part in (TRAIN, HELD_OUT)}
+
+
+def _open(path: Path, kind: np.dtype[Any], counts: dict[str, int]) -> Tokens:
+    empty = path.stat().st_size == 0  # which cannot be mapped
+    ids = np.empty(0, dtype=kind) if empty else np.memmap(path, dtype=kind, mode="r")
+    return Tokens(ids, counts["documents"], counts["bytes"])
+
+
+def _write(
+    folder: Path,
+    documents: Iterable[str],
+    backend: Tokenizer,
+    separator: int | None,
+    share: float,
+    kind: np.dtype[Any],
+) -> None:
+    counts = {part: {"documents": 0, "bytes": 0} for part in (TRAIN, HELD_OUT)}
+    end = [] if separator is None else [separator]
+    with (folder / f"{TRAIN}.bin").open("wb") as train, (folder / f"{HELD_OUT}.bin").open("wb") as held_out:
+        files = {TRAIN: train, HELD_OUT: held_out}
+        for texts in _batches(documents, DOCUMENTS_AT_ONCE):
+            for text, encoding in zip(texts, backend.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+                part = HELD_OUT if is_held_out(text, share) else TRAIN
+                np.array(encoding.ids + end, dtype=kind).tofile(files[part])
+                counts[part]["documents"] += 1
+                counts[part]["bytes"] += len(text.encode("utf-8", "surrogatepass"))
+    (folder / "counts.json").write_text(json.dumps(counts))
+
+
+def _batches(documents: Iterable[str], size: int) -> Iterator[list[str]]:
+    found = iter(documents)
+    while batch := list(itertools.islice(found, size)):
+        yield batch

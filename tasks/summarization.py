@@ -1,0 +1,247 @@
+"""Summarization: T5, BART and their kin, GPT with a prompt, BERT as the start of an encoder-decoder.
+
+    nlptk train task=summarization model=CHECKPOINT data=articles.jsonl output=runs/summaries
+
+Rows have `document` (or `text`, `article`) and `summary` (or `target`, `highlights`), and may have `references`: a list
+of summaries, the best of which counts in the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from nlptk import task
+from nlptk.errors import UnsupportedError
+from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
+from nlptk.parts.prompts import Prompt, prompt_ids
+from nlptk.task import Column, Features, Inferred, Preprocessing, Scores, Section
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SHOWN = 20
+PLACE = "{document}"
+T5_PREFIX = "summarize: "
+
+
+class SummarizationOptions(GenerationOptions):
+    """Settings of the summarization task."""
+
+    max_new_tokens: int = Field(128, ge=1, description="Tokens of the longest summary to write; longer ones are cut")
+    prefix: str | None = Field(
+        None,
+        description="Encoder-decoders: stands before every document; default: the checkpoint's, T5's 'summarize: '",
+    )
+    prompt: str = Field(f"{PLACE}\nTL;DR: ", description="Decoders: what the summary follows; holds {document}")
+    long_text: Literal["truncate", "map_reduce"] = Field(
+        "truncate", description="Documents that do not fit: cut, or summarized in pieces and from these once more"
+    )
+    rouge_words: Literal["latin", "any"] = Field("latin", description="Words of ROUGE: a-z and 0-9, or any script's")
+    stemmer: bool = Field(False, description="Whether ROUGE compares the stems of English words")
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_one_place(cls, value: str) -> str:
+        if value.count(PLACE) != 1:
+            raise ValueError(f"expected {PLACE} in it, once")
+        return value
+
+
+class Summarization(TextToText):
+    """A short text that says what a long one does."""
+
+    name = "summarization"
+    summary = "a short text for a long one"
+    pipeline_tag = "summarization"
+    Options: ClassVar[type[task.TaskOptions]] = SummarizationOptions
+    columns = (
+        Column("document", "text", ("document", "text", "article")),
+        Column("summary", "text", ("summary", "target", "highlights"), target=True),
+        Column("references", "json", ("references",), required=False, target=True),
+    )
+    headline = ("rouge1", "rouge2", "rouge_l", "rouge_lsum", "length_ratio", "novelty_2", "compression")
+    quality = "rouge_l"
+    answer = "summary"
+    warm_start = True
+
+    @property
+    def settings(self) -> SummarizationOptions:
+        assert isinstance(self.options, SummarizationOptions)
+        return self.options
+
+    @classmethod
+    def read_row(cls, row: dict[str, Any]) -> dict[str, Any]:
+        references = row.get("references")
+        if references is None:
+            return row
+        if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
+            raise ValueError(f"references is {references!r:.60}; expected a list of texts")
+        return {**row, "references": references}
+
+    def prepare_model(self, model: PreTrainedModel) -> None:
+        super().prepare_model(model)
+        self._writer: torch.nn.Module = model
+        self._batch_rows = 1
+        if self.is_decoder:
+            return
+        known = getattr(model.config, "task_specific_params", None) or {}
+        usual = T5_PREFIX if model.config.model_type == "t5" else ""
+        prefix = self.settings.prefix
+        if prefix is None:
+            prefix = (known.get(self.name) or {}).get("prefix", usual)
+        self.options = self.settings.model_copy(update={"prefix": prefix})
+        # for transformers' pipelines; other settings there would overrule those of generation_config.json
+        model.config.task_specific_params = {**known, self.name: {"prefix": prefix}}
+
+    def prompts(self, rows: Mapping[str, list[Any]]) -> list[Prompt]:
+        before, after = self.settings.prefix or "", ""
+        if self.is_decoder:
+            before, _, after = self.settings.prompt.partition(PLACE)
+        return [Prompt(before, document, after) for document in rows["document"]]
+
+    def targets(self, rows: Mapping[str, list[Any]]) -> list[str] | None:
+        return rows.get("summary")
+
+    def featurize(
+        self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
+    ) -> dict[str, list[Any]]:
+        """With map_reduce also the whole documents, for `pool`; training and the loss take them cut all the same."""
+        features = super().featurize(rows, tokenizer, preprocessing)
+        if self.settings.long_text == "truncate":
+            return features
+        room = self.room(preprocessing)
+        whole = prompt_ids(tokenizer, self.prompts(rows), room, open_end=self.is_decoder)
+        least = max(len(ids.head) + len(ids.tail) for ids in whole) + 2 * self.settings.max_new_tokens
+        if room < least:  # two summaries must fit beside each other, or putting them together would never end
+            raise UnsupportedError(
+                f"task.long_text: map_reduce needs room for two summaries, {least} tokens of prompt; "
+                f"preprocessing.max_length {preprocessing.max_length} leaves {room}; raise it or lower "
+                "task.max_new_tokens"
+            )
+        features["head"], features["tail"] = [len(ids.head) for ids in whole], [len(ids.tail) for ids in whole]
+        features["document_ids"] = [ids.ids for ids in whole]
+        if "labels" not in features:  # nothing is lost where all pieces are read
+            features["lost"] = [0] * len(whole)
+        return features
+
+    def infer(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Inferred:
+        self._writer, self._batch_rows = model, max(self._batch_rows, len(batch["input_ids"]))
+        return super().infer(model, batch)
+
+    def pool(self, outputs: Sequence[np.ndarray], features: Features) -> Sequence[Any]:
+        """The summary of each row; with map_reduce, of documents that do not fit, made from those of their pieces."""
+        if self.settings.long_text == "truncate":
+            return super().pool(outputs, features)
+        written = {index: self.text(ids) for index, ids in enumerate(outputs)}
+        long = {
+            index: _Document(row["document_ids"], row["head"], row["tail"], room=row["prompt_length"])
+            for index, row in enumerate(features.dataset)
+            if len(row["document_ids"]) > row["prompt_length"]
+        }
+        return list((written | self._reduced(long)).values())
+
+    def _reduced(self, documents: dict[int, _Document]) -> dict[int, str]:
+        """Row -> summary: the pieces are summarized, and their summaries in turn, until they are one piece."""
+        special = set(self.tokenizer.all_special_ids)
+        done: dict[int, str] = {}
+        while documents:
+            pieces = [(row, piece) for row, document in documents.items() for piece in document.pieces()]
+            written = self._written([piece for _, piece in pieces])
+            by_row: dict[int, list[np.ndarray]] = {row: [] for row in documents}
+            for (row, _), ids in zip(pieces, written, strict=True):
+                by_row[row].append(ids)
+            done |= {row: self.text(parts[0]) for row, parts in by_row.items() if len(parts) == 1}
+            documents = {
+                row: documents[row].with_text(
+                    [token for ids in parts for token in ids.tolist() if token not in special]
+                )
+                for row, parts in by_row.items()
+                if len(parts) > 1
+            }
+        return done
+
+    def _written(self, prompts: Sequence[list[int]]) -> list[np.ndarray]:
+        """What the model that inferred last writes after each prompt."""
+        model, size = self._writer, self._batch_rows
+        training = model.training
+        model.train(False)
+        batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+        written = [ids for batch in batches for ids in self.generate(model, batch)]
+        model.train(training)
+        return written
+
+    def score(
+        self, pooled: Sequence[Any], rows: Dataset, *, bootstrap: int = 0, sections: bool = False, seed: int = 0
+    ) -> Scores:
+        from nlptk.metrics import summary_figures
+
+        references = _references(rows)
+        figures = summary_figures(
+            pooled,
+            references,
+            sources=rows["document"][:],
+            rouge_words=self.settings.rouge_words,
+            stemmer=self.settings.stemmer,
+            bootstrap=bootstrap,
+            seed=seed,
+        )
+        parts = self._sections(pooled, references, rows) if sections else []
+        return Scores(figures, parts, text_warnings(pooled, references))
+
+    def _sections(self, pooled: Sequence[str], references: Sequence[list[str]], rows: Dataset) -> list[Section]:
+        import numpy as np
+
+        from nlptk.metrics import rouge_scores
+
+        scores = rouge_scores(pooled, references, rouge_words=self.settings.rouge_words, stemmer=self.settings.stemmer)[
+            "rouge_l"
+        ]
+        documents = rows["document"][:]
+        columns = {
+            "document": documents,
+            "reference": [texts[0] for texts in references],
+            "summary": pooled,
+            "rouge_l": scores.tolist(),
+        }
+        lowest = np.argsort(scores, kind="stable")[:SHOWN].tolist()
+        longest = np.argsort([-len(text) for text in documents], kind="stable")[:SHOWN].tolist()
+        return [
+            text_examples("Lowest ROUGE-L", columns, rows, lowest),
+            text_examples("Longest documents", columns, rows, longest),
+        ]
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A prompt that does not fit. ids: all its tokens; head, tail: those before and after the text; room: that fit."""
+
+    ids: list[int]
+    head: int
+    tail: int
+    room: int
+
+    def pieces(self) -> list[list[int]]:
+        """Prompts that fit, each with the next part of the text."""
+        end = len(self.ids) - self.tail
+        before, text, after = self.ids[: self.head], self.ids[self.head : end], self.ids[end:]
+        size = self.room - self.head - self.tail
+        return [[*before, *text[start : start + size], *after] for start in range(0, max(len(text), 1), size)]
+
+    def with_text(self, text: list[int]) -> _Document:
+        ids = [*self.ids[: self.head], *text, *self.ids[len(self.ids) - self.tail :]]
+        return replace(self, ids=ids)
+
+
+def _references(rows: Dataset) -> list[list[str]]:
+    """The references of each row, or its one summary."""
+    summaries = [[text] for text in rows["summary"]]
+    if "references" not in rows.column_names:
+        return summaries
+    return [several or one for several, one in zip(rows["references"], summaries, strict=True)]

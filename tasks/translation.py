@@ -1,0 +1,210 @@
+"""Translation: T5, Marian, mBART and their kin, GPT with a prompt, BERT as the start of an encoder-decoder.
+
+    nlptk train task=translation model=CHECKPOINT data=pairs.csv output=runs/translation
+
+Rows have `source` and `target`, or `translation`: {"en": "...", "de": "..."} with task.source_lang=en
+task.target_lang=de.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from nlptk import task
+from nlptk.errors import DataError, RecipeError, UnsupportedError
+from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
+from nlptk.parts.prompts import Prompt, target_frame
+from nlptk.task import Column, Scores, Section
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+
+SHOWN = 20
+PLACE = "{source}"
+T5_LANGUAGES = {"en": "English", "de": "German", "fr": "French", "ro": "Romanian"}
+"""What T5 was pretrained to translate between (Raffel et al. 2020, appendix D)."""
+
+
+class TranslationOptions(GenerationOptions):
+    """Settings of the translation task."""
+
+    source_lang: str | None = Field(None, description="Key in `translation`; language of multilingual checkpoints")
+    target_lang: str | None = Field(None, description="Key in `translation`; language of multilingual checkpoints")
+    prefix: str | None = Field(
+        None, description="Encoder-decoders: stands before every source; default: the checkpoint's, or T5's own"
+    )
+    prompt: str = Field(f"{PLACE}\nTranslation: ", description="Decoders: what the target follows; holds {source}")
+    bleu_tokens: Literal["13a", "intl", "zh", "char", "none"] = Field(
+        "13a", description="sacrebleu's tokenizer: zh for Chinese, char for Japanese, Thai and the like"
+    )
+    lowercase: bool = Field(False, description="Whether BLEU and chrF ignore letter case")
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_one_place(cls, value: str) -> str:
+        if value.count(PLACE) != 1:
+            raise ValueError(f"expected {PLACE} in it, once")
+        return value
+
+
+class Translation(TextToText):
+    """A text in another language."""
+
+    name = "translation"
+    summary = "a text in another language"
+    pipeline_tag = "translation"
+    Options: ClassVar[type[task.TaskOptions]] = TranslationOptions
+    columns = (
+        Column("source", "text", ("source", "src"), required=False),
+        Column("target", "text", ("target", "tgt"), required=False, target=True),
+        Column("translation", "json", ("translation",), required=False),
+    )
+    forms = (("source", "target"), ("translation",))
+    headline = ("bleu", "chrf", "chrf++")
+    quality = "bleu"
+    answer = "translation"
+    warm_start = True
+
+    @property
+    def settings(self) -> TranslationOptions:
+        assert isinstance(self.options, TranslationOptions)
+        return self.options
+
+    @classmethod
+    def read_row(cls, row: dict[str, Any]) -> dict[str, Any]:
+        pair = row.get("translation")
+        if pair is not None and not (
+            isinstance(pair, dict) and pair and all(text is None or isinstance(text, str) for text in pair.values())
+        ):
+            raise ValueError(f"translation is {pair!r:.60}; expected texts by language: {{'en': ..., 'de': ...}}")
+        return row
+
+    def fit(self, train: Dataset) -> None:
+        if "translation" in train.column_names and not (self.settings.source_lang and self.settings.target_lang):
+            raise RecipeError(
+                "task.source_lang, task.target_lang: missing; the rows have their texts by language: give two of "
+                f"{', '.join(train[0]['translation'])}"
+            )
+
+    def prepare_model(self, model: PreTrainedModel) -> None:
+        if hasattr(self.tokenizer, "tgt_lang"):
+            self._set_languages(model)
+        elif self.settings.target_lang in self.tokenizer.all_special_tokens:
+            raise UnsupportedError(
+                f"task {self.name}: {type(self.tokenizer).__name__} has {self.settings.target_lang} as a token and "
+                "cannot write it (prompt_tuning replaces the tokenizer that can); take another strategy, such as lora"
+            )
+        super().prepare_model(model)
+        if self.is_decoder:
+            return
+        source, target = self.settings.source_lang, self.settings.target_lang
+        known = getattr(model.config, "task_specific_params", None) or {}
+        key = f"translation_{source}_to_{target}" if source and target else self.name
+        names = [T5_LANGUAGES.get(lang or "", lang) for lang in (source, target)]
+        usual = f"translate {names[0]} to {names[1]}: " if model.config.model_type == "t5" and all(names) else ""
+        prefix = self.settings.prefix
+        if prefix is None:
+            prefix = (known.get(key) or {}).get("prefix", usual)
+        self.options = self.settings.model_copy(update={"prefix": prefix})
+        # for transformers' pipelines; other settings there would overrule those of generation_config.json
+        model.config.task_specific_params = {**known, key: {"prefix": prefix}}
+
+    def _set_languages(self, model: PreTrainedModel) -> None:
+        """Tell a tokenizer of many languages (mBART, NLLB) its two, and the model how a target begins."""
+        tokenizer: Any = self.tokenizer
+        for side in ("source_lang", "target_lang"):
+            code = getattr(self.settings, side)
+            if code is None or tokenizer.convert_tokens_to_ids(code) in (None, tokenizer.unk_token_id):
+                known = [token for token in tokenizer.all_special_tokens if "_" in token]
+                raise RecipeError(
+                    f"task.{side}: {code!r}; the checkpoint's tokenizer has many languages, expected one of "
+                    f"{', '.join(known) or 'its language codes'}"
+                )
+        tokenizer.src_lang, tokenizer.tgt_lang = self.settings.source_lang, self.settings.target_lang
+        before, after = target_frame(tokenizer)
+        code_id = tokenizer.convert_tokens_to_ids(tokenizer.tgt_lang)
+        assert model.generation_config is not None
+        model.config.decoder_start_token_id = after[-1]  # as these models are trained: the last token stands first too
+        model.generation_config.forced_bos_token_id = code_id if code_id in before else None
+
+    def prompts(self, rows: Mapping[str, list[Any]]) -> list[Prompt]:
+        before, after = self.settings.prefix or "", ""
+        if self.is_decoder:
+            before, _, after = self.settings.prompt.partition(PLACE)
+        return [Prompt(before, source, after) for source in self.sources(rows)]
+
+    def sources(self, rows: Mapping[str, list[Any]]) -> list[str]:
+        """The texts to translate."""
+        if "source" in rows:
+            return rows["source"]
+        return _all_there(_texts(rows["translation"], self.settings.source_lang), self.settings.source_lang)
+
+    def targets(self, rows: Mapping[str, list[Any]]) -> list[str] | None:
+        if "source" in rows:
+            return rows.get("target")
+        texts = _texts(rows["translation"], self.settings.target_lang)
+        return _all_there(texts, self.settings.target_lang) if any(texts) else None
+
+    def score(
+        self, pooled: Sequence[Any], rows: Dataset, *, bootstrap: int = 0, sections: bool = False, seed: int = 0
+    ) -> Scores:
+        from nlptk.metrics import translation_figures
+
+        roles = {role: rows[role][:] for role in ("source", "target", "translation") if role in rows.column_names}
+        references = self.targets(roles)
+        assert references is not None
+        tokens, lowercase = self.settings.bleu_tokens, self.settings.lowercase
+        figures = translation_figures(
+            pooled, references, tokenize=tokens, lowercase=lowercase, bootstrap=bootstrap, seed=seed
+        )
+        parts = self._sections(pooled, references, roles, rows) if sections else []
+        return Scores(figures, parts, text_warnings(pooled, references))
+
+    def _sections(
+        self, pooled: Sequence[str], references: Sequence[str], roles: Mapping[str, list[Any]], rows: Dataset
+    ) -> list[Section]:
+        import numpy as np
+
+        from nlptk.metrics import translation_figures, translation_signatures
+        from nlptk.report import sections
+
+        pairs = zip(pooled, references, strict=True)
+        scores = [translation_figures([text], [gold])["chrf"].value for text, gold in pairs]
+        sources = self.sources(roles)
+        columns: dict[str, Sequence[Any]] = {
+            "source": sources,
+            "reference": references,
+            "translation": pooled,
+            "chrf": scores,
+        }
+        signatures = translation_signatures(
+            references, tokenize=self.settings.bleu_tokens, lowercase=self.settings.lowercase
+        )
+        lowest = np.argsort(scores, kind="stable")[:SHOWN].tolist()
+        longest = np.argsort([-len(text) for text in sources], kind="stable")[:SHOWN].tolist()
+        return [
+            sections.facts("How BLEU and chrF were computed", signatures, note="sacrebleu's signatures."),
+            text_examples("Lowest chrF", columns, rows, lowest),
+            text_examples("Longest sources", columns, rows, longest),
+        ]
+
+
+def _texts(pairs: Sequence[Mapping[str, str | None]], language: str | None) -> list[str | None]:
+    """The texts of one language, which `en_XX` names as `en` does."""
+    names = [language or "", (language or "").partition("_")[0]]
+    return [next((pair[name] for name in names if pair.get(name)), None) for pair in pairs]
+
+
+def _all_there(texts: Sequence[str | None], language: str | None) -> list[str]:
+    """The texts. Raises: DataError where one is missing."""
+    found = [text for text in texts if text]
+    if len(found) < len(texts):
+        raise DataError(
+            f"translation: {len(texts) - len(found)} rows have no text for {language!r}; drop them, or give "
+            "task.source_lang and task.target_lang as the rows name them"
+        )
+    return found
