@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nlptk.errors import ArtifactError, UnsupportedError
+from nlptk.named_checkpoints import resolve_checkpoint
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -100,6 +101,7 @@ def load_tokenizer(checkpoint: str, revision: str | None = None) -> PreTrainedTo
     """
     from transformers import AutoTokenizer
 
+    checkpoint = resolve_checkpoint(checkpoint)
     with readable(checkpoint):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             checkpoint,
@@ -124,6 +126,7 @@ def load_config(checkpoint: str, revision: str | None = None) -> PretrainedConfi
     """The checkpoint's configuration. Raises: ArtifactError."""
     from transformers import AutoConfig
 
+    checkpoint = resolve_checkpoint(checkpoint)
     with readable(checkpoint):
         config: PretrainedConfig = AutoConfig.from_pretrained(
             checkpoint, revision=revision, local_files_only=_cache_only(checkpoint)
@@ -145,6 +148,7 @@ def load_model(
     """
     import transformers
 
+    checkpoint = resolve_checkpoint(checkpoint)
     config = config or load_config(checkpoint, revision)
     _fit_config(config, task, tokenizer)
     name = task.auto_class(config)

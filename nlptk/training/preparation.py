@@ -151,6 +151,23 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
     )
 
 
+def left_random(prepared: Prepared) -> list[str]:
+    """A warning of parameters that the checkpoint did not have and that the strategy never trains, if there are any."""
+    trained = {
+        name.removeprefix("base_model.model.").replace(".modules_to_save.default.", ".")
+        for group in prepared.groups
+        for name, _ in group.parameters
+    }
+    names = [name for name in prepared.loaded.new if name not in trained]
+    if not names:
+        return []
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [
+        f"{listed}: not in the checkpoint, so made at random, and never trained by strategy {prepared.strategy.name}; "
+        "use strategy=full, or a checkpoint that has them"
+    ]
+
+
 def present(data: Splits) -> dict[str, Dataset]:
     """The splits that the data have, by name."""
     named = {"train": data.train, "validation": data.validation, "test": data.test}

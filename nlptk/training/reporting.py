@@ -14,9 +14,9 @@ from nlptk.recipe import Recipe, to_yaml
 from nlptk.report import sections, write_report
 from nlptk.strategies.trainable import trained_share
 from nlptk.task import Features, Figure, Ledger, Scores, Section, Task
+from nlptk.training.preparation import Prepared, left_random
 
 if TYPE_CHECKING:
-    from nlptk.training.preparation import Prepared
     from nlptk.training.trainer import NlptkTrainer
 
 LENGTH_BINS = 30
@@ -53,7 +53,7 @@ def write_training_report(
         "subtitle": f"{recipe.strategy['name']} fine-tuning; headline figures on the {measured} split",
         "headline": headline(figures, prepared.task),
         "primary": prepared.task.primary() if figures else None,
-        "warnings": warnings_of(scores),
+        "warnings": [*left_random(prepared), *warnings_of(scores)],
         "sections": parts,
         "context": context(recipe.seed, watch),
     }

@@ -26,7 +26,15 @@ from nlptk.training.checkpointing import last_checkpoint
 from nlptk.training.head import fold_head_norm
 from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
-from nlptk.training.preparation import Batching, Prepared, load_data, prepare, stored_batching, token_batching
+from nlptk.training.preparation import (
+    Batching,
+    Prepared,
+    left_random,
+    load_data,
+    prepare,
+    stored_batching,
+    token_batching,
+)
 from nlptk.training.readout import stored_backbone
 from nlptk.training.reporting import warnings_of, write_training_report
 from nlptk.training.trainer import NlptkTrainer, Optimization
@@ -97,7 +105,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         figures={split: found.figures for split, found in scores.items()},
         metrics=metrics,
         parameters=prepared.parameters,
-        warnings=warnings_of(scores),
+        warnings=[*left_random(prepared), *warnings_of(scores)],
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer, BertForMaskedLM
 
 import nlptk
 from nlptk.training.run import TrainResult
@@ -72,3 +73,23 @@ def test_a_collapsed_model_is_warned_of_after_training_and_evaluation(collapsed:
     assert json.loads(called.out)["warnings"] == [said] == _report(tmp_path / "measured")["warnings"]
     result: TrainResult | Any = nlptk.evaluate(tmp_path / "run", tmp_path / "test.jsonl", bootstrap=0)
     assert result.warnings == [said]
+
+
+@pytest.mark.parametrize(("strategy", "warned"), [("lora", True), ("bitfit", True), ("full", False)])
+def test_parameters_that_stay_random_are_warned_of(
+    strategy: str, warned: bool, tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    """A masked language model's checkpoint has no pooler; a classifier reads through one."""
+    checkpoint = tmp_path / "masked"
+    BertForMaskedLM.from_pretrained(tiny["bert"]).save_pretrained(checkpoint)
+    AutoTokenizer.from_pretrained(tiny["bert"]).save_pretrained(checkpoint)
+    called = cli(*_words({"bert": checkpoint}, tmp_path, f"strategy={strategy}"))
+    assert called.code == 0, called.err
+    said = "bert.pooler.dense.weight: not in the checkpoint"
+    assert (said in called.err) is warned
+    assert any(said in warning for warning in _report(tmp_path / "run")["warnings"]) is warned
+
+
+def test_a_whole_checkpoint_leaves_nothing_random(tiny: dict[str, Path], tmp_path: Path) -> None:
+    called = cli(*_words(tiny, tmp_path, "strategy=lora"))
+    assert "not in the checkpoint" not in called.err
