@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto --dist worksteal
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.nlptk-installed
@@ -20,7 +20,7 @@ export HF_HOME ?= $(CURDIR)/.cache/huggingface
 
 help:
 	@echo 'make demo    fine-tune a pretrained model on the sample data and write a report (minutes)'
-	@echo 'make test    run the tests; PYTEST_ARGS="-m \"not slow\"" for the fast ones'
+	@echo 'make test    run the tests; PYTEST_ARGS="-n auto -m \"not slow\"" for the fast ones'
 	@echo 'make lint    ruff check, ruff format --check, mypy --strict'
 	@echo 'make setup   only build the environment: VENV=$(VENV) with PYTHON=$(PYTHON)'
 	@echo 'make clean   remove what was built, except VENV and runs/'
