@@ -222,7 +222,7 @@ def test_windows_carry_what_truncation_loses(
     result = _train(checkpoints["bert"], data["score"], tmp_path / "run", epochs=1, preprocessing=how)
     loaded = nlptk.pipeline(result.artifact)
     one, other = f"{LONG} late refund", f"{LONG} screen freezes"
-    assert np.abs(loaded.embed(one) - loaded.embed(other)).max() > 1e-3
+    assert np.abs(loaded.embed(one) - loaded.embed(other)).max() > 1e-4  # cut, they would be equal
     found = loaded([(one, "late refund"), (other, "late refund")])
     assert found[0]["score"] != found[1]["score"]
     assert not found[0]["truncated"]

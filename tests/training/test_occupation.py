@@ -12,7 +12,7 @@ import pytest
 from safetensors import SafetensorError
 
 from nlptk.errors import ArtifactError, DataError, RecipeError
-from nlptk.training import checkpointing, trainer
+from nlptk.training import checkpointing, safe_trainer
 from nlptk.training.occupation import LOCK, sole_run
 from tests.training.runs import train
 
@@ -91,7 +91,7 @@ def test_a_full_disk_while_checkpointing_is_one_message_and_earlier_checkpoints_
             raise failure
         original(*args)
 
-    monkeypatch.setattr(trainer, place, full)
+    monkeypatch.setattr(safe_trainer, place, full)
     training = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 5}
     with pytest.raises(ArtifactError, match=r"could not be written.*No space left.*resume_from_checkpoint"):
         train(tiny["bert"], rows, tmp_path / "run", training=training)
