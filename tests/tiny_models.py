@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,16 @@ def _lines() -> Iterator[str]:
 
 
 def _word_pieces() -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    backend.train_from_iterator(_lines(), trainers.WordPieceTrainer(vocab_size=200, special_tokens=special))
+    letters = sorted(set("".join(WORDS)))
+    # the trainer numbers pieces like ##a in an order that changes from process to process, unless they are given
+    alphabet = [*letters, *(f"##{letter}" for letter in letters)]
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trained.train_from_iterator(_lines(), trainers.WordPieceTrainer(vocab_size=200, special_tokens=special + alphabet))
+    backend = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.add_special_tokens(special)
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -116,12 +123,18 @@ def _byte_pairs() -> PreTrainedTokenizerFast:
 
 
 def _unigram() -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.Unigram())
+    special = ["<pad>", "</s>", "<unk>"]
+    trained = Tokenizer(models.Unigram())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=150, special_tokens=special, unk_token="<unk>")
+    trained.train_from_iterator(_lines(), trainer)
+    # sums in another order give other last digits, and with them another order of pieces, from process to process
+    pieces = [(piece, round(score, 3)) for piece, score in json.loads(trained.to_str())["model"]["vocab"]]
+    ordered = [*pieces[: len(special)], *sorted(pieces[len(special) :], key=lambda item: (-item[1], item[0]))]
+    backend = Tokenizer(models.Unigram(ordered, unk_id=special.index("<unk>")))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(vocab_size=150, special_tokens=special, unk_token="<unk>")
-    backend.train_from_iterator(_lines(), trainer)
+    backend.add_special_tokens(special)
     backend.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
     )
