@@ -114,6 +114,9 @@ class Generation(TextToText):
             raise ValueError(f"has {' and '.join(learnt)}; expected one of them: rename or drop the others' columns")
         if not learnt and ("prompt" in row) == ("messages" in row):
             raise ValueError("expected a prompt or messages, one of them")
+        for role in ("prompt", "completion"):
+            if role in row and not str(row[role]).strip():
+                raise ValueError(f"{role} is empty")
         for role in ("conversation", "messages"):
             if role in row:
                 row = {**row, role: check_messages(row[role])}

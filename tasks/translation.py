@@ -89,6 +89,14 @@ class Translation(TextToText):
                 "task.source_lang, task.target_lang: missing; the rows have their texts by language: give two of "
                 f"{', '.join(train[0]['translation'])}"
             )
+        if "translation" in train.column_names:
+            languages = train[0]["translation"]  # all rows have the keys of the first, or None
+            for side in ("source_lang", "target_lang"):
+                if getattr(self.settings, side) not in languages:
+                    raise RecipeError(
+                        f"task.{side}: {getattr(self.settings, side)!r}: no row has a text in it; expected one of "
+                        f"{', '.join(languages)}"
+                    )
 
     def prepare_model(self, model: PreTrainedModel) -> None:
         if hasattr(self.tokenizer, "tgt_lang"):

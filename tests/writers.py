@@ -127,6 +127,7 @@ def _louder(folder: Path) -> Path:
 
 def loaded(task: TextToText, checkpoint: Path) -> PreTrainedModel:
     """The checkpoint with the task's head, ready to generate; the task has its tokenizer."""
+    torch.manual_seed(0)  # a warm start makes weights of its own
     task.tokenizer = load_tokenizer(str(checkpoint))
     model = load_model(str(checkpoint), task, task.tokenizer).model
     model.train(False)

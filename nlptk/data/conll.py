@@ -4,7 +4,7 @@ Columns are separated by tabs, or by spaces in lines without any; the first is t
 are left out. Blank lines may hold white space. Document marks (`-DOCSTART-`, `#begin document`) and comments
 (`# id = 7`) are no tokens; a line `#`, tab, `O` is one.
 
-A row is a sentence, and its number is the line that it begins on.
+A row is a sentence, numbered from 1.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _PEEKED_LINES = 1_000
 
 @dataclass
 class _Sentence:
-    """line: that it begins on; fault: why it cannot be used."""
+    """number: its place among the sentences, from 1; fault: why it cannot be used."""
 
-    line: int
+    number: int
     tokens: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     fault: str | None = None
@@ -67,9 +67,9 @@ class ConllReader:
         size = 0
         for sentence in self._sentences():
             if sentence.fault is not None:
-                problems.add(sentence.line, sentence.fault)
+                problems.add(sentence.number, sentence.fault)
                 continue
-            numbers.append(sentence.line)
+            numbers.append(sentence.number)
             rows.append(sentence.row())
             size += sum(map(len, sentence.tokens))
             if len(rows) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
@@ -83,13 +83,16 @@ class ConllReader:
 
     def _sentences(self) -> Iterator[_Sentence]:
         sentence: _Sentence | None = None
+        number = 0
         for line, fields in self._lines():
             if not fields or fields[0] == DOCUMENT:
                 if sentence is not None:
                     yield sentence
                 sentence = None
             elif not self._is_comment(fields):
-                sentence = sentence or _Sentence(line)
+                if sentence is None:
+                    number += 1
+                    sentence = _Sentence(number)
                 self._add(sentence, line, fields)
         if sentence is not None:
             yield sentence

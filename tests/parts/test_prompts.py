@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import PreTrainedTokenizerBase
 
 from nlptk.checkpoints import load_tokenizer
 from nlptk.errors import UnsupportedError
+from nlptk.parts import prompts
 from nlptk.parts.prompts import Prompt, continuation_ids, prompt_ids, target_ids
 from nlptk.strategies.prompt_tokens import prompt_token_ids, with_prompt_tokens
 from nlptk.task import Preprocessing
@@ -166,3 +169,23 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path, folders: dict[str
     tokenizer.eos_token = None
     with pytest.raises(UnsupportedError, match=r"no token that ends a text.*add_special_tokens"):
         continuation_ids(tokenizer, [Prompt("", "late")], ["refund"], 9)
+
+
+def test_the_lists_of_an_encoding_are_asked_for_once() -> None:
+    """Each one is made anew at every question, which in a loop over tokens took minutes for a megabyte of text."""
+    asked: Counter[str] = Counter()
+
+    class Watched:
+        def __getattr__(self, name: str) -> list[Any]:
+            asked[name] += 1
+            offsets = [(0, 0), (0, 1), (1, 2), (0, 0)]
+            lists: dict[str, list[Any]] = {
+                "ids": [1, 5, 6, 2],
+                "special_tokens_mask": [1, 0, 0, 1],
+                "offsets": offsets,
+            }
+            return lists[name]
+
+    found = prompts._around_text(Watched(), 0, 1, open_end=True)  # type: ignore[arg-type]
+    assert (found.head, found.text, found.tail) == ([1], [5], [6])
+    assert max(asked.values()) <= 2

@@ -257,6 +257,11 @@ BOTH = [{"text": "late", "prompt": "late", "completion": "refund"}] * 3
         ("t5", ["late refund"], "an encoder-decoder reads a text whole before it writes, so it cannot learn text"),
         ("gpt2", MIXED, r"row 2: has text; expected|prompt is missing"),
         ("gpt2", BOTH, r"has text and completion; expected one of them"),
+        (
+            "gpt2",
+            [{"prompt": "late", "completion": "refund"}, {"prompt": "late", "completion": " "}],
+            "row 2: completion is empty",
+        ),
         ("gpt2", [{"prompt": "late"}], "expected columns for text, or prompt and completion, or conversation"),
         ("gpt2", [{"messages": [{"role": "user", "content": "a"}]}], "no message is the assistant's"),
         (

@@ -97,6 +97,8 @@ def test_texts_that_are_missing_are_refused(checkpoints: dict[str, Path]) -> Non
             task.featurize({"translation": rows}, task.tokenizer, Preprocessing(32))
     with pytest.raises(RecipeError, match=r"task\.source_lang, task\.target_lang: missing.*give two of"):
         _task(source_lang="en").fit(_labelled(translation=PAIRS))
+    with pytest.raises(RecipeError, match=r"task\.target_lang: 'fr': no row has a text in it; expected one of "):
+        _task(source_lang="en", target_lang="fr").fit(_labelled(translation=PAIRS))
     with pytest.raises(ValueError, match="expected texts by language"):
         type(task).read_row({"translation": ["late", "spät"]})
 
