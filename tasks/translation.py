@@ -90,12 +90,12 @@ class Translation(TextToText):
                 f"{', '.join(train[0]['translation'])}"
             )
         if "translation" in train.column_names:
-            languages = train[0]["translation"]  # all rows have the keys of the first, or None
+            languages = train[0]["translation"]  # every row has the keys of all, with None for what it lacks
             for side in ("source_lang", "target_lang"):
-                if getattr(self.settings, side) not in languages:
+                language = getattr(self.settings, side)
+                if not any(name in languages for name in _names(language)):
                     raise RecipeError(
-                        f"task.{side}: {getattr(self.settings, side)!r}: no row has a text in it; expected one of "
-                        f"{', '.join(languages)}"
+                        f"task.{side}: {language!r}: no row has a text in it; expected one of {', '.join(languages)}"
                     )
 
     def prepare_model(self, model: PreTrainedModel) -> None:
@@ -201,9 +201,14 @@ class Translation(TextToText):
         ]
 
 
+def _names(language: str | None) -> tuple[str, str]:
+    """What rows may call a language: `en_XX` is `en` too."""
+    return language or "", (language or "").partition("_")[0]
+
+
 def _texts(pairs: Sequence[Mapping[str, str | None]], language: str | None) -> list[str | None]:
-    """The texts of one language, which `en_XX` names as `en` does."""
-    names = [language or "", (language or "").partition("_")[0]]
+    """The texts of one language."""
+    names = _names(language)
     return [next((pair[name] for name in names if pair.get(name)), None) for pair in pairs]
 
 
