@@ -23,13 +23,12 @@ from typing import Any
 
 from datasets import Dataset
 from seqeval.metrics import f1_score
-from training import default_model, spread
+from training import default_model, plain_arguments, plain_settings, spread
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
     DataCollatorForTokenClassification,
     Trainer,
-    TrainingArguments,
     set_seed,
 )
 
@@ -75,17 +74,7 @@ def plain_trainer(
     )
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=folder,
-            num_train_epochs=args.epochs,
-            per_device_train_batch_size=args.batch_size,
-            per_device_eval_batch_size=64,
-            learning_rate=args.learning_rate,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=seed,
-        ),
+        args=plain_arguments(args, seed=seed, folder=folder),
         train_dataset=train.map(tokenize, batched=True, remove_columns=train.column_names),
         data_collator=DataCollatorForTokenClassification(tokenizer),
     )
@@ -109,15 +98,7 @@ def with_nlptk(
         model=args.model,
         data={"train": str(rows), "validation": "none", "test": "none", "duplicates": "keep"},
         preprocessing={"max_length": args.max_length} if args.max_length else {},
-        training={
-            "num_train_epochs": args.epochs,
-            "per_device_train_batch_size": args.batch_size,
-            "learning_rate": args.learning_rate,
-            "weight_decay": 0.0,
-            "warmup_steps": 0,
-            "save_strategy": "no",
-            "disable_tqdm": True,
-        },
+        training=plain_settings(args),
         seed=seed,
         bootstrap=0,
         output=str(Path(folder) / "run"),

@@ -33,12 +33,11 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from training import default_model, spread
+from training import default_model, plain_arguments, plain_settings, spread
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
     Trainer,
-    TrainingArguments,
     default_data_collator,
     set_seed,
 )
@@ -129,17 +128,7 @@ def run_qa(args: argparse.Namespace, folder: str) -> dict[str, float]:
     set_seed(args.seed)
     trainer = Trainer(
         model=AutoModelForQuestionAnswering.from_pretrained(args.model),
-        args=TrainingArguments(
-            output_dir=folder,
-            num_train_epochs=args.epochs,
-            per_device_train_batch_size=args.batch_size,
-            per_device_eval_batch_size=64,
-            learning_rate=args.learning_rate,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=args.seed,
-        ),
+        args=plain_arguments(args, seed=args.seed, folder=folder),
         train_dataset=features["train"].remove_columns(["row", "offset_mapping"]),
         data_collator=default_data_collator,
     )
@@ -175,16 +164,7 @@ def with_nlptk(args: argparse.Namespace, folder: str) -> dict[str, float]:
         model=args.model,
         data={**{split: str(path) for split, path in files.items()}, "duplicates": "keep"},
         preprocessing={"max_length": MAX_LENGTH, "stride": STRIDE},
-        training={
-            "num_train_epochs": args.epochs,
-            "per_device_train_batch_size": args.batch_size,
-            "learning_rate": args.learning_rate,
-            "weight_decay": 0.0,
-            "warmup_steps": 0,
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "disable_tqdm": True,
-        },
+        training={**plain_settings(args), "eval_strategy": "no"},
         seed=args.seed,
         bootstrap=0,
         output=args.artifact or str(place / "run"),

@@ -57,6 +57,34 @@ def read(folder: Path, split: str, rows: int | None) -> Dataset:
     return found.select(range(min(rows, len(found)))) if rows else found
 
 
+def plain_arguments(args: argparse.Namespace, *, seed: int, folder: str) -> TrainingArguments:
+    """TrainingArguments of a plain script: its defaults but for the size of the job, no checkpoints and no bars."""
+    return TrainingArguments(
+        output_dir=folder,
+        num_train_epochs=args.epochs,
+        per_device_train_batch_size=args.batch_size,
+        per_device_eval_batch_size=64,
+        learning_rate=args.learning_rate,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=seed,
+    )
+
+
+def plain_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """nlptk's `training` block that does as `plain_arguments`."""
+    return {
+        "num_train_epochs": args.epochs,
+        "per_device_train_batch_size": args.batch_size,
+        "learning_rate": args.learning_rate,
+        "weight_decay": 0.0,
+        "warmup_steps": 0,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+
+
 def plain_trainer(
     args: argparse.Namespace,
     train: Dataset,
@@ -80,17 +108,7 @@ def plain_trainer(
     model.base_model.requires_grad_(not frozen)
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=folder,
-            num_train_epochs=args.epochs,
-            per_device_train_batch_size=args.batch_size,
-            per_device_eval_batch_size=64,
-            learning_rate=args.learning_rate,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=seed,
-        ),
+        args=plain_arguments(args, seed=seed, folder=folder),
         train_dataset=train.map(tokenize, batched=True, remove_columns=["text"]),
         data_collator=default_data_collator if pad else DataCollatorWithPadding(tokenizer),
     )
@@ -111,15 +129,7 @@ def with_nlptk(
         data={"train": str(rows), "validation": "none", "test": "none", "duplicates": "keep"},
         strategy=strategy,
         preprocessing={"max_length": MAX_LENGTH},
-        training={
-            "num_train_epochs": args.epochs,
-            "per_device_train_batch_size": args.batch_size,
-            "learning_rate": args.learning_rate,
-            "weight_decay": 0.0,
-            "warmup_steps": 0,
-            "save_strategy": "no",
-            "disable_tqdm": True,
-        },
+        training=plain_settings(args),
         seed=seed,
         bootstrap=0,
         output=str(Path(folder) / "run"),

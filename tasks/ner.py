@@ -86,15 +86,10 @@ class Ner(task.Task):
     forms = (("tokens", "tags"), ("text", "entities"))
     headline = ("precision", "recall", "strict_f1", "macro_f1", "token_accuracy", "partial_f1")
 
-    def __init__(
-        self,
-        options: task.TaskOptions,
-        labels: LabelSpace | None = None,
-        decision: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(options, labels, decision)
-        assert isinstance(options, NerOptions)
-        self.settings = options
+    @property
+    def settings(self) -> NerOptions:
+        assert isinstance(self.options, NerOptions)
+        return self.options
 
     @classmethod
     def read_row(cls, row: dict[str, Any]) -> dict[str, Any]:

@@ -110,16 +110,15 @@ class Similarity(task.Task):
     forms = (("score",), ("label",))
     headline = ("pearson", "f1", "accuracy", "roc_auc")
 
-    def __init__(
-        self,
-        options: task.TaskOptions,
-        labels: LabelSpace | None = None,
-        decision: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(options, labels, decision)
-        assert isinstance(options, SimilarityOptions)
-        self.settings = options
-        self.reads_pairs = options.form == "cross_encoder"
+    @property
+    def settings(self) -> SimilarityOptions:
+        assert isinstance(self.options, SimilarityOptions)
+        return self.options
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it is a cross-encoder."""
+        return self.settings.form == "cross_encoder"
 
     @property
     def scored(self) -> bool:

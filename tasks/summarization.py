@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from nlptk import task
 from nlptk.errors import UnsupportedError
-from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
+from nlptk.parts.generating import GenerationOptions, TextToText, one_place, text_examples, text_warnings
 from nlptk.parts.prompts import Prompt, prompt_ids
 from nlptk.task import Column, Features, Inferred, Preprocessing, Scores, Section
 
@@ -49,9 +49,7 @@ class SummarizationOptions(GenerationOptions):
     @field_validator("prompt")
     @classmethod
     def _has_one_place(cls, value: str) -> str:
-        if value.count(PLACE) != 1:
-            raise ValueError(f"expected {PLACE} in it, once")
-        return value
+        return one_place(value, PLACE)
 
 
 class Summarization(TextToText):
@@ -89,16 +87,8 @@ class Summarization(TextToText):
         super().prepare_model(model)
         self._writer: torch.nn.Module = model
         self._batch_rows = 1
-        if self.is_decoder:
-            return
-        known = getattr(model.config, "task_specific_params", None) or {}
-        usual = T5_PREFIX if model.config.model_type == "t5" else ""
-        prefix = self.settings.prefix
-        if prefix is None:
-            prefix = (known.get(self.name) or {}).get("prefix", usual)
-        self.options = self.settings.model_copy(update={"prefix": prefix})
-        # for transformers' pipelines; other settings there would overrule those of generation_config.json
-        model.config.task_specific_params = {**known, self.name: {"prefix": prefix}}
+        if not self.is_decoder:
+            self.settle_prefix(model, self.name, T5_PREFIX if model.config.model_type == "t5" else "")
 
     def prompts(self, rows: Mapping[str, list[Any]]) -> list[Prompt]:
         before, after = self.settings.prefix or "", ""

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from nlptk import task
 from nlptk.errors import DataError, RecipeError, UnsupportedError
-from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
+from nlptk.parts.generating import GenerationOptions, TextToText, one_place, text_examples, text_warnings
 from nlptk.parts.prompts import Prompt, target_frame
 from nlptk.task import Column, Scores, Section
 
@@ -46,9 +46,7 @@ class TranslationOptions(GenerationOptions):
     @field_validator("prompt")
     @classmethod
     def _has_one_place(cls, value: str) -> str:
-        if value.count(PLACE) != 1:
-            raise ValueError(f"expected {PLACE} in it, once")
-        return value
+        return one_place(value, PLACE)
 
 
 class Translation(TextToText):
@@ -110,16 +108,10 @@ class Translation(TextToText):
         if self.is_decoder:
             return
         source, target = self.settings.source_lang, self.settings.target_lang
-        known = getattr(model.config, "task_specific_params", None) or {}
         key = f"translation_{source}_to_{target}" if source and target else self.name
         names = [T5_LANGUAGES.get(lang or "", lang) for lang in (source, target)]
         usual = f"translate {names[0]} to {names[1]}: " if model.config.model_type == "t5" and all(names) else ""
-        prefix = self.settings.prefix
-        if prefix is None:
-            prefix = (known.get(key) or {}).get("prefix", usual)
-        self.options = self.settings.model_copy(update={"prefix": prefix})
-        # for transformers' pipelines; other settings there would overrule those of generation_config.json
-        model.config.task_specific_params = {**known, key: {"prefix": prefix}}
+        self.settle_prefix(model, key, usual)
 
     def _set_languages(self, model: PreTrainedModel) -> None:
         """Tell a tokenizer of many languages (mBART, NLLB) its two, and the model how a target begins."""

@@ -78,6 +78,13 @@ class GenerationOptions(TaskOptions):
         return value
 
 
+def one_place(prompt: str, place: str) -> str:
+    """The prompt, for a validator of options. Raises: ValueError unless the place of the source is in it once."""
+    if prompt.count(place) != 1:
+        raise ValueError(f"expected {place} in it, once")
+    return prompt
+
+
 class TextToText(Task):
     """A task whose answer is a text. A subclass says `prompts`, `targets` and `score`."""
 
@@ -163,6 +170,16 @@ class TextToText(Task):
                 f"preprocessing.max_length {preprocessing.max_length}; lower the one or raise the other"
             )
         return room
+
+    def settle_prefix(self, model: PreTrainedModel, key: str, usual: str) -> None:
+        """What stands before every source of an encoder-decoder: the option, else what the checkpoint says under `key`
+        of its task_specific_params, else `usual`. It is written there for transformers' pipelines; other settings
+        there would overrule those of generation_config.json."""
+        known = getattr(model.config, "task_specific_params", None) or {}
+        given: str | None = getattr(self.settings, "prefix", None)
+        prefix = (known.get(key) or {}).get("prefix", usual) if given is None else given
+        self.options = self.settings.model_copy(update={"prefix": prefix})
+        model.config.task_specific_params = {**known, key: {"prefix": prefix}}
 
     def featurize(
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
