@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="default: run_ner's")
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="default: run_ner's")
     parser.add_argument("--max-length", type=int, default=None, help="default: the tokenizer's, as run_ner's")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one round each")
     args = parser.parse_args()
     args.model = args.model or default_model()
     train, test = read(args.train, args.rows), read(args.test, args.rows)
@@ -132,21 +132,21 @@ def main() -> None:
     print(f"{len(train)} training rows, {len(test)} test rows with {support} entities", flush=True)
     seconds: dict[str, list[float]] = {"plain": [], "nlptk": []}
     scores: dict[str, list[float]] = {"plain": [], "nlptk": []}
-    for seed in range(args.rounds):
+    for seed in args.seeds:
         with tempfile.TemporaryDirectory() as folder:
             took, said, seen = plain_trainer(args, train, test, seed=seed, folder=folder)
         seconds["plain"].append(took)
         scores["plain"].append(f1_score(gold, whole(said, gold)))
         kept = sum(tag[0] == "B" for row in seen for tag in row)
         own = f"its own figure {f1_score(seen, said):.4f} on {kept} of {support} entities"
-        print(f"round {seed}: plain {took:8.1f} s   F1 {scores['plain'][-1]:.4f} ({own})", flush=True)
+        print(f"seed {seed}: plain {took:8.1f} s   F1 {scores['plain'][-1]:.4f} ({own})", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             took, said = with_nlptk(args, train, test, seed=seed, folder=folder)
         seconds["nlptk"].append(took)
         scores["nlptk"].append(f1_score(gold, said))
-        print(f"round {seed}: nlptk {took:8.1f} s   F1 {scores['nlptk'][-1]:.4f}", flush=True)
+        print(f"seed {seed}: nlptk {took:8.1f} s   F1 {scores['nlptk'][-1]:.4f}", flush=True)
     for name, found in scores.items():
-        deviation = statistics.stdev(found) if args.rounds > 1 else 0.0
+        deviation = statistics.stdev(found) if len(args.seeds) > 1 else 0.0
         print(f"{name}: F1 {statistics.mean(found):.4f}, standard deviation over seeds {deviation:.4f}")
     ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["nlptk"], strict=True)]
     print(f"nlptk is {spread(ratios)} times as fast")

@@ -1,6 +1,6 @@
 """Training time and accuracy: nlptk against a plain Trainer script, in one process, interleaved, on the same rows.
 
-    python benchmarks/training.py --data ../shared/data/sst2 --epochs 2 --rounds 3
+    python benchmarks/training.py --data ../shared/data/sst2 --epochs 2 --seeds 0 1 2
 
 Contenders, all with the same checkpoint, rows, batch size, learning rate, schedule, epochs and seed:
 
@@ -167,14 +167,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-5)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one round each")
     parser.add_argument("--contenders", nargs="+", default=["max_length", "dynamic", "nlptk"])
     args = parser.parse_args()
     args.model = args.model or default_model()
     train, test = read(args.data, "train", args.rows), read(args.data, "test", args.rows)
     seconds: dict[str, list[float]] = {name: [] for name in args.contenders}
     accuracy: dict[str, list[float]] = {name: [] for name in args.contenders}
-    for seed in range(args.rounds):
+    for seed in args.seeds:
         for name in args.contenders:
             with tempfile.TemporaryDirectory() as folder:
                 if name == "nlptk":
@@ -184,10 +184,10 @@ def main() -> None:
                     took, right = plain_trainer(args, train, test, padding=name, seed=seed, folder=folder)
             seconds[name].append(took)
             accuracy[name].append(right)
-            print(f"round {seed}: {name:<11} {took:8.1f} s   test accuracy {right:.4f}", flush=True)
+            print(f"seed {seed}: {name:<11} {took:8.1f} s   test accuracy {right:.4f}", flush=True)
     for name in args.contenders:
         mean = statistics.mean(accuracy[name])
-        deviation = statistics.stdev(accuracy[name]) if args.rounds > 1 else 0.0
+        deviation = statistics.stdev(accuracy[name]) if len(args.seeds) > 1 else 0.0
         took = statistics.median(seconds[name])
         print(f"{name:<11} {took:8.1f} s   test accuracy {mean:.4f}, standard deviation over seeds {deviation:.4f}")
         if name != "nlptk" and "nlptk" in args.contenders:

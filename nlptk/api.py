@@ -144,8 +144,9 @@ def inspect(
     max_length: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What is in the rows: columns, labels, lengths, duplicates, leakage, bad rows, what would be truncated.
+    """What is in the rows: columns, labels, lengths, duplicates, leakage, bad rows, what would be truncated or refused.
 
+    task: whose columns are looked for, and which shows what stands inside them (types of entities, ...).
     tokenizer: checkpoint whose tokens are counted. Refuses nothing that can be reported. Raises: DataError.
     """
     from nlptk.data import inspect_data
@@ -157,7 +158,15 @@ def inspect(
         loaded = load_tokenizer(tokenizer)
     settings = data_settings(data)
     kind = registry.get_task(task)
-    return inspect_data(settings, kind.columns, seed=seed, tokenizer=loaded, max_length=max_length, rules=kind.rules())
+    return inspect_data(
+        settings,
+        kind.columns,
+        seed=seed,
+        tokenizer=loaded,
+        max_length=max_length,
+        rules=kind.rules(),
+        task=kind,
+    )
 
 
 def _where(source: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,7 +75,8 @@ def _figure_lines(figures: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, figure in figures.items():
         interval = f"  [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
-        lines.append(f"  {name:<20} {figure.value:.4f}{interval}")
+        count = figure.low is None and float(figure.value).is_integer()  # shares, unlike counts, have intervals
+        lines.append(f"  {name:<20} {figure.value:.{0 if count else 4}f}{interval}")
     return lines
 
 
@@ -226,10 +228,12 @@ def inspect(
 
 @app.command(name="tasks")
 def list_tasks(as_json: AsJson = False) -> None:
-    """List the tasks, built in and from plugins."""
+    """List the tasks, built in and from plugins, and the columns they read."""
     from nlptk import registry
+    from nlptk.listing import task_columns
 
-    _list("task", registry.tasks(), as_json)
+    found, lines = _listed("task", registry.tasks())
+    _say(as_json, found, [*lines, "", *task_columns(found)])
 
 
 @app.command(name="strategies")
@@ -237,7 +241,7 @@ def list_strategies(as_json: AsJson = False) -> None:
     """List the fine-tuning strategies, built in and from plugins."""
     from nlptk import registry
 
-    _list("strategy", registry.strategies(), as_json)
+    _say(as_json, *_listed("strategy", registry.strategies()))
 
 
 @app.command()
@@ -306,6 +310,7 @@ def train_tokenizer(
     as_json: AsJson = False,
 ) -> None:
     """Train a tokenizer on text and write it as a plain transformers folder."""
+    from nlptk.text.option_names import on_command_line
     from nlptk.text.tokenizer_folder import make_tokenizer
 
     result = make_tokenizer(
@@ -318,6 +323,7 @@ def train_tokenizer(
         min_frequency=min_frequency,
         column=column,
         encoding=encoding,
+        named=on_command_line,
     )
     _say(as_json, {"folder": str(result.folder), "tokens": result.tokens}, result.lines())
 
@@ -329,20 +335,25 @@ def _data(source: str, keys: Sequence[str] | None) -> dict[str, Any]:
     return apply_overrides({"train": source}, [key.removeprefix("data.") for key in keys or []])
 
 
-def _list(kind: str, entries: Mapping[str, Any], as_json: bool) -> None:
+def _listed(kind: str, entries: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Registered classes, broken ones with their error, and the lines of their table."""
     from nlptk.errors import NlptkError
     from nlptk.listing import aligned
 
-    found: list[dict[str, str | None]] = []
+    found: list[dict[str, Any]] = []
     for name, entry in entries.items():
         try:
             loaded = entry.load()
             summary, fault = loaded.summary, None
-            more = {"rates": loaded.lr_kind} if kind == "strategy" else {}
+            more = {"rates": loaded.lr_kind} if kind == "strategy" else _reads(loaded.columns, loaded.forms)
         except NlptkError as error:
-            more = {}
+            more = {} if kind == "strategy" else _reads((), ())
             summary, fault = f"BROKEN: {error}", str(error)
         found.append({"name": name, "summary": summary, "from": entry.origin, "error": fault, **more})
     headers = [kind, "rates", "from", "what it does"] if kind == "strategy" else [kind, "from", "what it does"]
     keys = [key for key in ("name", "rates", "from", "summary") if any(key in row for row in found)]
-    _say(as_json, found, aligned(headers, [[row.get(key, "") for key in keys] for row in found]))
+    return found, aligned(headers, [[row.get(key, "") for key in keys] for row in found])
+
+
+def _reads(columns: Sequence[Any], forms: Sequence[Sequence[str]]) -> dict[str, Any]:
+    return {"columns": [asdict(column) for column in columns], "forms": [list(form) for form in forms]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,12 +40,35 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def task_columns(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of each task, as `nlptk tasks --json` has them, and the names that they are found by."""
+    rows = [
+        [task["name"] if first else "", column["role"], _part_played(column), ", ".join(column["names"])]
+        for task in found
+        for first, column in zip((True, *(False for _ in task["columns"])), task["columns"], strict=False)
+    ]
+    lines = ["columns that are found by their names; of another name: data.columns.COLUMN=NAME", ""]
+    lines += aligned(["task", "column", "is", "names in files, tried in this order"], rows)
+    forms = [
+        f"{task['name']}: rows have {', or '.join(' and '.join(form) for form in task['forms'])}"
+        for task in found
+        if task["forms"]
+    ]
+    return [*lines, "", *forms]
+
+
+def _part_played(column: Mapping[str, Any]) -> str:
+    played = "to predict" if column["target"] else "read"
+    return played if column["required"] else f"{played}, optional"
+
+
 def inspection(found: Mapping[str, Any]) -> list[str]:
     """The summary of what `nlptk.inspect` returns, a block for each question one has."""
     report = found["report"]
     blocks = [
         _sources(found),
         _labels(found),
+        *_counts(found["counts"]),
         _lengths(found["lengths"]),
         _truncation(found.get("truncation") or {}, report["rows"]),
         ["findings", *_findings(report)],
@@ -90,6 +114,28 @@ def _labels(found: Mapping[str, Any]) -> list[str]:
     rows.append(["commonest / rarest", *(found["imbalance"].get(split) for split in splits)])
     kind = "labels (several a row)" if found["labels"] and found["labels"]["multi"] else "labels"
     return aligned([kind, *splits], rows)
+
+
+def _counts(counts: Mapping[str, Any]) -> list[list[str]]:
+    """A table for each thing that the task counts, with shares in per cent."""
+    tables = []
+    for what in dict.fromkeys(what for found in counts.values() for what in found):
+        by_split = {split: found.get(what, {}) for split, found in counts.items()}
+        totals = {split: sum(names.values()) for split, names in by_split.items()}
+        ordered = dict.fromkeys(name for names in by_split.values() for name, _ in Counter(names).most_common())
+        shown, rest = list(ordered)[:_LABELS_SHOWN], list(ordered)[_LABELS_SHOWN:]
+        lines = {name: [name] for name in shown} | ({f"({len(rest)} more)": rest} if rest else {})
+        rows: list[list[Any]] = [
+            [line, *(value for split in by_split for value in _share(by_split[split], names, totals[split]))]
+            for line, names in lines.items()
+        ]
+        tables.append(aligned([what, *(head for split in by_split for head in (split, "%"))], rows))
+    return tables
+
+
+def _share(counts: Mapping[str, int], names: Sequence[str], total: int) -> tuple[int, float]:
+    count = sum(counts.get(name, 0) for name in names)
+    return count, 100 * count / max(1, total)
 
 
 def _lengths(lengths: Mapping[str, Any]) -> list[str]:

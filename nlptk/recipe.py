@@ -227,7 +227,9 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     try:
         recipe = Recipe.model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError("; ".join(message(where, item, Recipe, "") for item in error.errors())) from None
+        components = _component_options(values)
+        said = [message(where, item, Recipe, "", components=components) for item in error.errors()]
+        raise RecipeError("; ".join(said)) from None
     return recipe.model_copy(
         update={
             "task": _component(recipe.task, "task", where),
@@ -235,6 +237,19 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
             "optimizer": _optimizer(recipe.optimizer, where),
         }
     )
+
+
+def _component_options(values: Mapping[str, Any]) -> dict[str, type[BaseModel]]:
+    """The settings of the recipe's task and strategy, where these can be told and loaded: for hints alone."""
+    found: dict[str, type[BaseModel]] = {}
+    for kind, load in (("task", registry.get_task), ("strategy", registry.get_strategy)):
+        given = values.get(kind)
+        name = given.get("name") if isinstance(given, Mapping) else given
+        try:
+            found[kind] = load(str(name or _DEFAULT_NAMES.get(kind))).Options
+        except NlptkError:  # the recipe is refused for another reason already
+            continue
+    return found
 
 
 def _component(values: dict[str, Any], kind: Literal["task", "strategy"], where: str) -> dict[str, Any]:
@@ -273,27 +288,48 @@ def _split_name(values: dict[str, Any], kind: str, where: str) -> tuple[str, dic
     return name, options
 
 
-def message(where: str, item: Any, model: type[BaseModel], prefix: str) -> str:
+def message(
+    where: str,
+    item: Any,
+    model: type[BaseModel],
+    prefix: str,
+    *,
+    components: Mapping[str, type[BaseModel]] | None = None,
+) -> str:
+    """What pydantic found, in one line. components: key of the model -> the settings that stand below it."""
     path = [str(part) for part in item["loc"]]
     key = prefix + ".".join(path)
     if item["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
-        hint = did_you_mean(path[-1], known) or f"; known: {', '.join(sorted(known))}"
+        below = _below(path[0], model, components or {}) if len(path) == 1 else ""
+        hint = below or did_you_mean(path[-1], known) or f"; known: {', '.join(sorted(known))}"
         return f"{where}: {key}: unknown key{hint}"
     if item["type"] == "missing":
         return f"{where}: {key}: missing; it has no default"
     return f"{where}: {key}: {item['msg'].lower()}; got {item['input']!r}"
 
 
+def _below(key: str, model: type[BaseModel], components: Mapping[str, type[BaseModel]]) -> str:
+    """A hint for a key that stands one level too high, or an empty string."""
+    nested = {name: found for name in model.model_fields if (found := _nested(model, name))}
+    places = [f"{name}.{key}" for name, inner in {**nested, **components}.items() if key in inner.model_fields]
+    return f"; did you mean {' or '.join(map(repr, places))}?" if places else ""
+
+
 def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     for part in path:
-        field = model.model_fields.get(part)
-        inner = [field.annotation, *get_args(field.annotation)] if field else []
-        nested = next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), None)
+        nested = _nested(model, part)
         if nested is None:
             return []
         model = nested
     return list(model.model_fields)
+
+
+def _nested(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The model of the keys below a field, if it has one."""
+    field = model.model_fields.get(name)
+    inner = [field.annotation, *get_args(field.annotation)] if field else []
+    return next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), None)
 
 
 def to_yaml(recipe: Recipe) -> str:

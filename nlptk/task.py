@@ -41,6 +41,8 @@ class Column:
     role: the name the task sees, whatever the file calls it.
     names: the conventional names in files, tried in this order when the recipe maps none.
     target: what is to be predicted; absent from the rows given to `predict`.
+    together: rows with equal values (as texts, see `nlptk.data.normalize`) depend on each other. A random split puts
+    them on one side, and values that given splits share are noted.
     """
 
     role: str
@@ -48,6 +50,7 @@ class Column:
     names: tuple[str, ...]
     required: bool = True
     target: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,20 @@ class RowRules:
 
 
 NO_RULES = RowRules()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at some rows shows beyond their columns' own values.
+
+    counts: what is counted -> name -> how often: {"entities": {"PER": 12, "ORG": 3}}.
+    texts: role -> the text of each row of a nested column, measured like the texts of text columns.
+    lengths: role -> unit -> a number for each row: {"messages": {"messages": [2, 5]}}.
+    """
+
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lengths: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -223,6 +240,12 @@ class Task(ABC):
         if cls.read_row.__func__ is Task.read_row.__func__:  # type: ignore[attr-defined]  # of a bound class method
             return RowRules(cls.forms)
         return RowRules(cls.forms, cls.read_row, _source_key(cls))
+
+    @classmethod
+    def look(cls, rows: Mapping[str, list[Any]]) -> Look:
+        """What `nlptk inspect` shows of one batch of labelled rows (role -> values, None where a row has none), beside
+        what it finds of columns by itself. Nothing is the default."""
+        return Look()
 
     @abstractmethod
     def primary(self) -> str:

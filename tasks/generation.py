@@ -27,6 +27,7 @@ training lessens: that of the blocks as they stand, the ends of the texts among 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ from nlptk.parts.chat import ASSISTANT, check_messages, conversation_ids, conver
 from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
 from nlptk.parts.prompts import Prompt, PromptIds, end_token
 from nlptk.parts.windows import special_tokens, window_rows
-from nlptk.task import Column, Features, Inferred, Prediction, Preprocessing, Scores, Section
+from nlptk.task import Column, Features, Inferred, Look, Prediction, Preprocessing, Scores, Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +57,12 @@ BEGINNING = 17  # tokens of a text that the model goes on from where plain text 
 WHOLE = Preprocessing(1 << 30)  # cuts nothing
 LOOPING = 0.5
 SHOWN = 20
+COUNTED = {
+    "perplexity": "of the tokens that spell text: the ends of texts, and other special tokens, are not counted",
+    "bits per byte": "of the same tokens, over the bytes of their text in UTF-8",
+    "loss": "nats a token as training has it, the ends of texts among the tokens",
+}
+"""What stands beside the figures in a report: others count the ends, which are often easier to foresee than words."""
 
 
 class CompletionOptions(GenerationOptions):
@@ -125,6 +132,15 @@ class Generation(TextToText):
         if "messages" in row and not to_answer(row["messages"]):
             raise ValueError("no message but the assistant's, so there is nothing to answer")
         return row
+
+    @classmethod
+    def look(cls, rows: Mapping[str, list[Any]]) -> Look:
+        if "conversation" not in rows:
+            return Look()
+        found = [messages or [] for messages in rows["conversation"]]
+        turns = Counter(message["role"] for messages in found for message in messages)
+        texts = ["\n".join(message["content"] for message in messages) for messages in found]
+        return Look({"messages of": turns}, {"conversation": texts}, {"conversation": {"messages": [*map(len, found)]}})
 
     def prepare_model(self, model: PreTrainedModel) -> None:
         super().prepare_model(model)
@@ -377,11 +393,14 @@ class Generation(TextToText):
     def _sections(self, pooled: Sequence[Measured], rows: Dataset, asked: Sequence[int]) -> list[Section]:
         import numpy as np
 
+        from nlptk.report import sections
+
         bits = [row.nats / np.log(2) / row.size if row.size else 0.0 for row in pooled]
         columns = _shown(rows)
         written = {**columns, "text": [row.prompt for row in pooled], "written": [row.written for row in pooled]}
         worst = np.argsort([-value for value in bits], kind="stable")[:SHOWN].tolist()
-        parts = [text_examples("Written", written, rows, asked[:SHOWN])] if asked else []
+        parts = [sections.facts("What the figures count", COUNTED)]
+        parts += [text_examples("Written", written, rows, asked[:SHOWN])] if asked else []
         return [*parts, text_examples("Least expected rows", {**columns, "bits per byte": bits}, rows, worst)]
 
     def save_extra(self, folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:

@@ -21,6 +21,7 @@ A decoder (GPT, Llama) sees of each word only what stands to its left; an encode
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -104,6 +105,13 @@ class Ner(task.Task):
         elif isinstance(row.get("text"), str) and "entities" in row:
             return {**row, "entities": check_entities(row["entities"], row["text"])}
         return row
+
+    @classmethod
+    def look(cls, rows: Mapping[str, list[Any]]) -> task.Look:
+        begun = (tag[2:] for tags in rows.get("tags", []) for tag in tags or [] if tag[0] == "B")
+        marked = (entity["label"] for entities in rows.get("entities", []) for entity in entities or [])
+        texts = {"tokens": [" ".join(tokens or []) for tokens in rows["tokens"]]} if "tokens" in rows else {}
+        return task.Look({"entities": Counter([*begun, *marked])}, texts)
 
     @property
     def space(self) -> LabelSpace:

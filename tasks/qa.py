@@ -4,8 +4,9 @@
 
 Rows have `question`, `context` and `answers`: {"text": [...], "answer_start": [...]}, characters counted from 0, empty
 lists for a question without answer; or flat columns `answer` (empty for none) and `answer_start`. SQuAD files, 1.1 and
-2.0, are read as they are; one that is to be split keeps its articles whole with `data.group=title`. What is mended in
-answers and what is refused: `nlptk.parts.answers.read_answers`.
+2.0, are read as they are. A random split keeps the questions on one context on one side; with `data.group=title` it
+keeps the articles of a SQuAD file whole. What is mended in answers and what is refused:
+`nlptk.parts.answers.read_answers`.
 
 A context that does not fit is always windowed, whatever `preprocessing.long_text` says, for a cut would lose answers;
 windows share `preprocessing.stride` tokens, a quarter of `max_length` where that is 0. A question keeps at most half of
@@ -44,7 +45,18 @@ from nlptk.parts.spans import (
     span_loss,
 )
 from nlptk.parts.windows import window_rows
-from nlptk.task import Column, Features, Inferred, LabelSpace, Prediction, Preprocessing, Scores, Task, TaskOptions
+from nlptk.task import (
+    Column,
+    Features,
+    Inferred,
+    LabelSpace,
+    Look,
+    Prediction,
+    Preprocessing,
+    Scores,
+    Task,
+    TaskOptions,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +101,7 @@ class Answering(Task):
     Options: ClassVar[type[TaskOptions]] = AnswerOptions
     columns = (
         Column("question", "text", ("question", "query")),
-        Column("context", "text", ("context", "passage", "paragraph", "document")),
+        Column("context", "text", ("context", "passage", "paragraph", "document"), together=True),
         Column("answers", "json", ("answers",), required=False, target=True),
         Column("answer", "text", ("answer", "answer_text"), required=False, target=True),
         Column("answer_start", "number", ("answer_start",), required=False, target=True),
@@ -105,6 +117,12 @@ class Answering(Task):
     @classmethod
     def read_row(cls, row: dict[str, Any]) -> dict[str, Any]:
         return read_answers(row)
+
+    @classmethod
+    def look(cls, rows: Mapping[str, list[Any]]) -> Look:
+        found = [gold_answers(dict(zip(rows, row, strict=True))) for row in zip(*rows.values(), strict=True)]
+        answered = sum(map(bool, found))
+        return Look({"questions": {"with an answer": answered, "without": len(found) - answered}})
 
     @abstractmethod
     def answers(self, pooled: Any, context: str) -> list[Answer]:

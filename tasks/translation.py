@@ -17,7 +17,7 @@ from nlptk import task
 from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.parts.generating import GenerationOptions, TextToText, one_place, text_examples, text_warnings
 from nlptk.parts.prompts import Prompt, target_frame
-from nlptk.task import Column, Scores, Section
+from nlptk.task import Column, Look, Scores, Section
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,6 +80,12 @@ class Translation(TextToText):
         ):
             raise ValueError(f"translation is {pair!r:.60}; expected texts by language: {{'en': ..., 'de': ...}}")
         return row
+
+    @classmethod
+    def look(cls, rows: Mapping[str, list[Any]]) -> Look:
+        pairs = [pair or {} for pair in rows.get("translation", [])]
+        languages = dict.fromkeys(name for pair in pairs for name in pair)
+        return Look(texts={f"translation {name}": [pair.get(name) or "" for pair in pairs] for name in languages})
 
     def fit(self, train: Dataset) -> None:
         if "translation" in train.column_names and not (self.settings.source_lang and self.settings.target_lang):

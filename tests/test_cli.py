@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import nlptk
-from nlptk.cli import app
+from nlptk.cli import _figure_lines, app
 from nlptk.listing import WIDTH, aligned
 from nlptk.samples import sample_path
+from nlptk.task import Figure
 from tests.doors import ROOT, cli, write_rows
 from tests.tiny_models import write_checkpoint
 
@@ -144,3 +145,105 @@ def test_many_labels_are_cut_to_the_commonest(tmp_path: Path) -> None:
     assert ["l00", "4"] in found
     assert ["l40", "3"] not in found
     assert ["(20", "more", "labels)", "60"] in found
+
+
+def test_an_inspection_of_entities_shows_their_types_and_what_training_would_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(
+        tmp_path / "t.jsonl", [{"tokens": ["in", "Rome", str(i)], "tags": ["O", "B-LOC", "O"]} for i in range(3)]
+    )
+    write_rows(tmp_path / "d.jsonl", [{"tokens": ["by", "Ada"], "tags": ["O", "B-PER"]}])
+    called = cli("inspect", "t.jsonl", "validation=d.jsonl", "test=none", "--task", "ner")
+    assert called.code == 0, called.err
+    said = [" ".join(line.split()) for line in called.out.splitlines()]
+    assert "entities train % validation %" in said
+    assert "LOC 3 100 0 0" in said
+    assert "train tokens words 3 3 3 3 3 3 3" in said
+    place = said.index("validation: 1 rows have the label 'PER', which training lacks:")
+    assert said[place + 1] == "d.jsonl: row 1"
+
+
+def test_an_inspection_says_what_the_task_would_refuse_to_train_on(tmp_path: Path) -> None:
+    rows = [{"tokens": ["nothing", str(i)], "tags": ["O", "O"]} for i in range(3)]
+    found = nlptk.inspect({"train": write_rows(tmp_path / "t.jsonl", rows), "validation": "none"}, task="ner")
+    (note,) = (note for note in found["report"]["notes"] if "refuse" in note)
+    assert note.startswith("with its default settings, task ner would refuse to train: train: no row has an entity")
+
+
+def test_an_inspection_of_questions_shows_how_many_have_an_answer(tmp_path: Path) -> None:
+    rows = [{"question": f"who {i}", "context": f"Ada {i}", "answer": "Ada" if i else ""} for i in range(4)]
+    data = {"train": write_rows(tmp_path / "t.jsonl", rows), "validation": "none", "test": "none"}
+    assert nlptk.inspect(data, task="qa")["counts"] == {"train": {"questions": {"with an answer": 3, "without": 1}}}
+
+
+def test_an_inspection_of_conversations_measures_messages(tmp_path: Path) -> None:
+    turn = [{"role": "user", "content": "how many"}, {"role": "assistant", "content": "two"}]
+    rows = [{"messages": turn}, {"messages": [{"role": "system", "content": "be brief"}, *turn]}]
+    data = {"train": write_rows(tmp_path / "t.jsonl", rows), "validation": "none", "test": "none"}
+    found = nlptk.inspect(data, task="generation")
+    assert found["counts"]["train"] == {"messages of": {"user": 2, "assistant": 2, "system": 1}}
+    lengths = found["lengths"]["train"]["conversation"]
+    assert (lengths["messages"]["max"], lengths["words"]["max"]) == (3, 5)
+
+
+def test_an_inspection_of_translations_by_language_measures_each(tmp_path: Path) -> None:
+    rows = [{"translation": {"en": "one two", "de": "eins"}}, {"translation": {"en": "three", "de": "drei"}}]
+    data = {"train": write_rows(tmp_path / "t.jsonl", rows), "validation": "none", "test": "none"}
+    lengths = nlptk.inspect(data, task="translation")["lengths"]["train"]
+    assert {role: units["words"]["max"] for role, units in lengths.items()} == {
+        "translation en": 2,
+        "translation de": 1,
+    }
+
+
+def test_the_tasks_are_listed_with_their_columns_and_the_names_these_are_found_by() -> None:
+    said = [" ".join(line.split()) for line in cli("tasks").out.splitlines()]
+    assert "qa question read question, query" in said
+    assert "context read context, passage, paragraph, document" in said
+    assert "ner: rows have tokens and tags, or text and entities" in said
+
+
+def test_the_listing_of_tasks_for_programs_holds_their_columns() -> None:
+    (found,) = (task for task in json.loads(cli("tasks", "--json").out) if task["name"] == "summarization")
+    assert found["columns"][0] == {
+        "role": "document",
+        "kind": "text",
+        "names": ["document", "text", "article"],
+        "required": True,
+        "target": False,
+        "together": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("figure", "line"),
+    [
+        (Figure(184.0), "  support              184"),
+        (Figure(0.25), "  support              0.2500"),
+        (Figure(1.0, 1.0, 1.0), "  support              1.0000  [1.0000, 1.0000]"),
+    ],
+)
+def test_counts_are_printed_whole_and_measures_with_decimals(figure: Figure, line: str) -> None:
+    assert _figure_lines({"support": figure}) == [line]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ('{"body": "x"}', [], "no text in column 'text' (it has: body); set --column"),
+        ('{"text": "x"}', ["--encoding", "utf-9"], "--encoding=utf-9: no such encoding"),
+        ('{"text": "x"}', ["--vocab-size", "2"], "--vocab-size: 2 leaves no room"),
+        ('{"text": "some letters"}', ["--kind", "unigram", "--vocab-size", "8"], "--vocab-size: "),
+        ('{"text": "x"}', ["--kind", "word", "--min-frequency", "9"], "or a smaller --min-frequency"),
+    ],
+)
+def test_the_tokenizer_command_speaks_of_its_own_options(
+    tmp_path: Path, content: str, options: list[str], message: str
+) -> None:
+    (tmp_path / "texts.jsonl").write_text(content + "\n")
+    words: list[str | Path] = [tmp_path / "texts.jsonl", "--output", tmp_path / "made", "--family", "bert", *options]
+    called = cli("tokenizer", "train", *words)
+    assert called.code == 2
+    assert message in called.err

@@ -214,3 +214,24 @@ def test_a_strategy_named_no_is_a_name() -> None:
     given = apply_overrides({"task": "classification", "model": "m", "data": "d.csv"}, ["training.save_strategy=no"])
     assert make_recipe(given).training == {"save_strategy": "no"}
     assert yaml.safe_load(to_yaml(make_recipe(given)))["training"] == {"save_strategy": "no"}
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"task": "similarity", "form": "cross_encoder"}, "task.form"),
+        ({"task": {"name": "qa"}, "method": "generative"}, "task.method"),
+        ({"strategy": "lora", "alpha": 16}, "strategy.alpha"),
+        ({"layer_decay": 0.9}, "strategy.layer_decay"),
+        ({"max_length": 64}, "preprocessing.max_length"),
+    ],
+)
+def test_a_key_that_stands_a_level_too_high_is_told_its_place(given: dict[str, Any], place: str) -> None:
+    key = next(key for key in given if key not in ("task", "strategy"))
+    with pytest.raises(RecipeError, match=rf"^recipe: {key}: unknown key; did you mean '{place}'\?$"):
+        make_recipe({**JOB, **given})
+
+
+def test_an_unknown_key_beside_an_unknown_task_is_still_named() -> None:
+    with pytest.raises(RecipeError, match=r"^recipe: modle: unknown key; did you mean 'model'\?$"):
+        make_recipe({**JOB, "task": "unheard", "modle": "x"})

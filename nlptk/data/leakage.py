@@ -1,11 +1,11 @@
-"""Texts that come twice: within a split, in two splits, and with two different labels."""
+"""Texts that come twice: within a split, in two splits, and with two different labels; and what else splits share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nlptk.data.pools import Part, text_ids
+from nlptk.data.pools import Part, numbered, text_ids
 from nlptk.errors import DataError
 
 if TYPE_CHECKING:
@@ -82,6 +82,30 @@ def find_conflicts(parts: Sequence[Part], roles: Sequence[str], words: Sequence[
         examples.append({"text": first.pool.snippet(int(rows[places[0]]), roles), "rows": rows_said})
     total = sum(len(found) for by_label in clashing for found in by_label.values())
     return {"count": len(clashing), "rows": total, "examples": examples}
+
+
+def shared_values(parts: Sequence[Part]) -> list[str]:
+    """A note for every two splits that share values of a column that keeps rows together, with counts and the cure."""
+    import numpy as np
+
+    notes = []
+    for later, earlier in ((b, a) for place, b in enumerate(parts) for a in parts[:place]):
+        for role in later.pool.together.keys() & earlier.pool.together.keys():
+            here, there = (part.pool.together[role][part.rows] for part in (later, earlier))
+            ids = numbered(np.concatenate([here, there]))
+            both = np.isin(ids[: len(here)], ids[len(here) :]) & here.any(axis=1)
+            if both.any():
+                values = len(np.unique(ids[: len(here)][both]))
+                notes.append(_shared(role, values, int(both.sum()), later=later.split, earlier=earlier.split))
+    return sorted(notes)
+
+
+def _shared(role: str, values: int, rows: int, *, later: str, earlier: str) -> str:
+    said = f"{rows} rows of {later} have a {role} that {earlier} has too ({values} values of it)"
+    return (
+        f"{said}; their figures may be better than those on a new {role} will be: to split by {role}, give all rows as "
+        f"data.train and a fraction as data.{later}"
+    )
 
 
 def _repeats(part: Part, ids: np.ndarray, roles: Sequence[str]) -> dict[str, Any]:

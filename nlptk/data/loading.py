@@ -16,7 +16,7 @@ from nlptk.data.pools import Part, build_pool
 from nlptk.data.report import DataReport
 from nlptk.data.rows import ReadSettings, Rows, key_roles, read_source
 from nlptk.data.sources import SPLITS, Given, find_splits
-from nlptk.data.splits import sample, set_aside
+from nlptk.data.splits import sample, set_aside, units_of
 from nlptk.errors import DataError
 from nlptk.recipe import DataSettings
 from nlptk.task import NO_RULES, Column, LabelSpace, RowRules
@@ -58,7 +58,7 @@ def prepare(
         raise DataError("a task has one column of the kind label at most")
     given = find_splits(settings)
     identity = {s: [[x.name, x.key] for x in g] if isinstance(g, list) else g for s, g in given.items()}
-    kinds = [[c.role, c.kind, list(c.names), c.required, c.target] for c in columns]
+    kinds = [[c.role, c.kind, list(c.names), c.required, c.target, c.together] for c in columns]
     key = cache.key_of(
         "splits", identity, settings.model_dump(mode="json"), kinds, seed, refuse, rules.forms, rules.key
     )
@@ -167,7 +167,9 @@ class _Preparation:
             pools[split] = pools["train"]
             if len(chosen[split]):
                 continue
-            message = f"a {split} split of {fraction:g} of {pools['train'].count} rows comes out empty"
+            units = len(np.unique(units_of(pools["train"])))
+            tied = f" (in {units} units that must not be parted)" if units < pools["train"].count else ""
+            message = f"a {split} split of {fraction:g} of {pools['train'].count} rows{tied} comes out empty"
             cure = f"give data.{split} a larger fraction or a file, or none"
             if self.refuse and getattr(self.settings, split) is not None:
                 raise DataError(f"{rows['train'][0].source.name}: {message}; {cure}")
@@ -210,6 +212,7 @@ class _Preparation:
     def _check_leakage(self, parts: list[Part]) -> list[Part]:
         import numpy as np
 
+        self.report.notes += leakage.shared_values(parts)
         roles = key_roles(self.columns, parts[0].pool.parts[0].mapping)
         if not roles:
             return parts

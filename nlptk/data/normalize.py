@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 _ASCII_PUNCTUATION = "".join(c for c in string.punctuation if unicodedata.category(c).startswith("P")).encode()
 _ASCII_LOWER = bytes(range(256)).lower()
+KEY_BYTES = 16
 
 
 @functools.cache
@@ -36,4 +37,4 @@ def normalize(text: str) -> str:
 def text_key(texts: Sequence[str]) -> bytes:
     """16 bytes (blake2b) that are equal for rows whose texts are the same after `normalize`."""
     joined = "\x1f".join(map(normalize, texts)) if len(texts) > 1 else normalize(texts[0])
-    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()

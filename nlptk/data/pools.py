@@ -1,12 +1,13 @@
-"""What the work on splits needs of the rows, in memory: 16 bytes of text hash and a few numbers a row, no text."""
+"""What the work on splits needs of the rows, in memory: 16 bytes of hash for the text and for each column that keeps
+rows together, and a few numbers a row; no text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nlptk.data.rows import GROUP, KEY, ROW, Rows
+from nlptk.data.rows import GROUP, KEY, ROW, TOGETHER, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,8 @@ class Pool:
 
     keys: uint64 (rows, 2), equal for equal texts. numbers: source row numbers. groups: equal for rows that must stay
     together, or None. Labels of row i: `label_values[label_offsets[i]:label_offsets[i + 1]]`, places in a vocabulary
-    shared by all pools; None without a label column.
+    shared by all pools; None without a label column. together: role -> keys of its values, (rows, 2) like `keys`, zeros
+    for none.
     """
 
     parts: tuple[Rows, ...]
@@ -30,6 +32,7 @@ class Pool:
     groups: np.ndarray | None
     label_offsets: np.ndarray | None
     label_values: np.ndarray | None
+    together: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -111,7 +114,25 @@ def build_pool(parts: Sequence[Rows], vocabulary: dict[str, int], *, label_role:
         groups=np.concatenate(groups) if groups else None,
         label_offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))]) if lengths else None,
         label_values=np.concatenate(values) if values else None,
+        together=_together(parts),
     )
+
+
+def _together(parts: Sequence[Rows]) -> dict[str, np.ndarray]:
+    """Keys of the columns whose equal values belong together; zeros in the rows of sources that lack the column."""
+    import numpy as np
+
+    schemas: list[list[str]] = [next((batch.schema.names for batch in part.batches()), []) for part in parts]
+    names = dict.fromkeys(name for schema in schemas for name in schema if name.startswith(TOGETHER))
+    found = {}
+    for name in names:
+        keys = [
+            _keys(batch.column(name)) if name in schema else np.zeros((batch.num_rows, 2), np.uint64)
+            for part, schema in zip(parts, schemas, strict=True)
+            for batch in part.batches()
+        ]
+        found[name.removeprefix(TOGETHER)] = np.concatenate(keys)
+    return found
 
 
 def _keys(array: pa.Array) -> np.ndarray:
@@ -136,14 +157,21 @@ def text_ids(parts: Sequence[Part]) -> list[np.ndarray]:
     """For every part, a number a row that is equal for equal texts, across the parts too."""
     import numpy as np
 
-    keys = np.concatenate([part.pool.keys[part.rows] for part in parts])
+    ids = numbered(np.concatenate([part.pool.keys[part.rows] for part in parts]))
+    return np.split(ids, np.cumsum([len(part.rows) for part in parts])[:-1])
+
+
+def numbered(keys: np.ndarray) -> np.ndarray:
+    """A number a row, from 0, that is equal for equal keys. keys: (rows, 2)."""
+    import numpy as np
+
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     ordered = keys[order]
     is_new = np.ones(len(keys), dtype=np.int64)
     is_new[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
     ids = np.empty(len(keys), dtype=np.int64)
     ids[order] = np.cumsum(is_new) - 1
-    return np.split(ids, np.cumsum([len(part.rows) for part in parts])[:-1])
+    return ids
 
 
 def in_order(parts: Sequence[Part]) -> Iterator[tuple[Part, int, int]]:

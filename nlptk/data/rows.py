@@ -15,7 +15,7 @@ from nlptk.data.columns import resolve, same_column
 from nlptk.data.conll import ConllReader
 from nlptk.data.formats import Batch, DelimitedReader, JsonLinesReader, JsonReader, Reader
 from nlptk.data.inputs import InputsWriter
-from nlptk.data.normalize import text_key
+from nlptk.data.normalize import KEY_BYTES, text_key
 from nlptk.data.plain_text import PlainTextReader
 from nlptk.data.problems import Problems
 from nlptk.data.tables import DatasetReader, ParquetReader
@@ -32,6 +32,10 @@ KEY = "_key"
 ROW = "source_row"
 FILE = "source_file"
 GROUP = "group"
+TOGETHER = "_together_"
+"""Before a role: the column of what makes two of its values equal."""
+NO_VALUE = bytes(KEY_BYTES)
+"""The key of a value that is not there: no text's, but for a chance of 2^-128."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,9 @@ class Rows:
     """The good rows of one source: an Arrow file, and what was noted.
 
     file: columns by role (labels as lists of places in `vocabulary`, nested values as JSON text), `source_row`,
-    `_key` (what makes two rows the same text) and `group` where one is asked for. inputs: the same rows with all their
-    columns, where they were read whole (see `inputs.Inputs`).
+    `_key` (what makes two rows the same text), `_together_ROLE` for each column whose equal values belong together, and
+    `group` where one is asked for. inputs: the same rows with all their columns, where they were read whole (see
+    `inputs.Inputs`).
     """
 
     source: Source
@@ -119,7 +124,7 @@ def read_source(source: Source, settings: ReadSettings) -> Rows:
     Raises:
         DataError: the source cannot be read, lacks a column, or holds no row. Bad rows are noted, not raised.
     """
-    kinds = [[c.role, c.kind, list(c.names), c.required, c.target] for c in settings.columns]
+    kinds = [[c.role, c.kind, list(c.names), c.required, c.target, c.together] for c in settings.columns]
     how: list[Any] = [dict(settings.mapping), settings.group, settings.separator, settings.encoding, settings.whole]
     how += [settings.rules.forms, settings.rules.key]
     suffix = f"{source.kind}{source.name.endswith('.gz')}" if source.path else "dataset"
@@ -145,8 +150,8 @@ def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
     found = [column for column in settings.columns if column.role in mapping]
     values = [_values(column, mapping, reader, settings=settings, where=source.name) for column in found]
     with cache.draft(key) as draft:
-        keys = key_roles(settings.columns, mapping)
-        writer = _Writer(draft.path("rows"), values, keys, group is not None, settings.rules)
+        keys = _Keys(key_roles(settings.columns, mapping), [c.role for c in found if c.together], group is not None)
+        writer = _Writer(draft.path("rows"), values, keys, settings.rules)
         inputs = InputsWriter(draft.path("inputs"))
         try:
             wanted = list(dict.fromkeys([*mapping.values(), *([group] if group else [])]))
@@ -234,16 +239,27 @@ def _opened(source: Source, entry: cache.Entry) -> Rows:
     return Rows(source=source, file=entry.files["rows"], inputs=inputs, problems=problems, json_types=types, **meta)
 
 
+@dataclass(frozen=True)
+class _Keys:
+    """What relates rows to each other. texts: roles that make two rows the same text; together: roles of which each by
+    itself keeps rows on one side; grouped: whether a column of the source does."""
+
+    texts: list[str]
+    together: list[str]
+    grouped: bool
+
+
 class _Writer:
     """Checks batches and writes the good rows."""
 
-    def __init__(self, path: Path, values: list[Values], keys: list[str], grouped: bool, rules: RowRules) -> None:
+    def __init__(self, path: Path, values: list[Values], keys: _Keys, rules: RowRules) -> None:
         import pyarrow as pa
 
-        self.values, self.keys, self.grouped, self.count, self.rules = values, keys, grouped, 0, rules
+        self.values, self.keys, self.count, self.rules = values, keys, 0, rules
         fields = [pa.field(value.role, value.arrow([]).type) for value in values]
-        fields += [pa.field(ROW, pa.int64()), pa.field(KEY, pa.binary(16))]
-        fields += [pa.field(GROUP, pa.string())] if grouped else []
+        fields += [pa.field(ROW, pa.int64()), pa.field(KEY, pa.binary(KEY_BYTES))]
+        fields += [pa.field(TOGETHER + role, pa.binary(KEY_BYTES)) for role in keys.together]
+        fields += [pa.field(GROUP, pa.string())] if keys.grouped else []
         self.schema = pa.schema(fields)
         self.sink = pa.OSFile(str(path), "wb")
         self.stream = pa.ipc.new_stream(self.sink, self.schema)
@@ -296,17 +312,24 @@ class _Writer:
         import pyarrow as pa
 
         arrays = [value.arrow(columns[value.role]) for value in self.values]
-        texts = [columns[role] for role in self.keys]
-        if not texts:
-            keys = [text_key([str(self.count + place)]) for place in range(len(numbers))]
-        elif len(texts) == 1:
-            keys = [text_key((text or "",)) for text in texts[0]]
-        else:
-            keys = [text_key([text or "" for text in row]) for row in zip(*texts, strict=True)]
-        arrays += [pa.array(numbers, pa.int64()), pa.array(keys, pa.binary(16))]
-        arrays += [pa.array(groups, pa.string())] if self.grouped else []
+        arrays += [
+            pa.array(numbers, pa.int64()),
+            pa.array(self._text_keys(columns, len(numbers)), pa.binary(KEY_BYTES)),
+        ]
+        for role in self.keys.together:
+            keys = [NO_VALUE if value is None else text_key((str(value),)) for value in columns[role]]
+            arrays.append(pa.array(keys, pa.binary(KEY_BYTES)))
+        arrays += [pa.array(groups, pa.string())] if self.keys.grouped else []
         self.stream.write_batch(pa.record_batch(arrays, schema=self.schema))
         self.count += len(numbers)
+
+    def _text_keys(self, columns: dict[str, list[Any]], rows: int) -> list[bytes]:
+        texts = [columns[role] for role in self.keys.texts]
+        if not texts:
+            return [text_key([str(self.count + place)]) for place in range(rows)]
+        if len(texts) == 1:
+            return [text_key((text or "",)) for text in texts[0]]
+        return [text_key([text or "" for text in row]) for row in zip(*texts, strict=True)]
 
     def close(self) -> None:
         self.stream.close()

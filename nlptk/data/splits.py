@@ -1,11 +1,12 @@
-"""Random splits that are stratified, seeded, and never part two rows with the same text or the same group."""
+"""Random splits that are stratified, seeded, and never part two rows with the same text, the same group, or the same
+value of a column that keeps rows together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from nlptk.data.pools import Part, Pool, text_ids
+from nlptk.data.pools import Part, Pool, numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
 def set_aside(pool: Pool, fractions: Mapping[str, float], *, seed: int) -> dict[str, np.ndarray]:
     """Split name -> rows of the pool, ascending: one entry a fraction, and what is left under `train`.
 
-    Rows that share a text or a group form a unit, and a unit goes to one split. Units are dealt by the label of their
-    first row (of several labels the rarest), so that each split has every label's share as near as whole units allow.
+    Rows that share a text, a group or a value that keeps rows together form a unit, and a unit goes to one split. Units
+    are dealt by the label of their first row (of several labels the rarest), so that each split has every label's share
+    as near as whole units allow.
     No label loses its last training row. The same rows in the same order and the same seed give the same split.
     """
     import numpy as np
 
-    units = _units(pool)
+    units = units_of(pool)
     strata = _strata(pool)
     destination = _deal(units, strata, list(fractions.values()), seed)
     row_destination = destination[units]
@@ -31,23 +33,43 @@ def set_aside(pool: Pool, fractions: Mapping[str, float], *, seed: int) -> dict[
     return found
 
 
-def _units(pool: Pool) -> np.ndarray:
+def units_of(pool: Pool) -> np.ndarray:
     """Unit of every row, numbered by first appearance."""
     import numpy as np
 
-    ids = text_ids([Part("train", pool, np.arange(pool.count))])[0]
-    if pool.groups is not None:
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
-        texts = int(ids.max()) + 1 if len(ids) else 0
-        size = texts + (int(pool.groups.max()) + 1 if len(ids) else 0)
-        links = coo_matrix((np.ones(len(ids), np.int8), (ids, texts + pool.groups)), shape=(size, size))
-        ids = connected_components(links, directed=False)[1][ids]
+    ids = numbered(pool.keys)
+    for others, has in _ties(pool):
+        ids = _joined(ids, others, has)
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return np.asarray(rank[inverse])
+
+
+def _ties(pool: Pool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Numbers that are equal for rows that stay together for one reason, and which rows have one."""
+    import numpy as np
+
+    if pool.groups is not None:
+        yield pool.groups, np.ones(pool.count, dtype=bool)
+    for keys in pool.together.values():
+        yield numbered(keys), np.any(keys != 0, axis=1)
+
+
+def _joined(ids: np.ndarray, others: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """A number a row that is equal for rows that equal ids or, where they have them, equal others connect."""
+    import numpy as np
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(ids):
+        return ids
+    first = int(ids.max()) + 1
+    size = first + int(others.max()) + 1
+    ones = np.ones(int(has.sum()), np.int8)
+    links = coo_matrix((ones, (ids[has], first + others[has])), shape=(size, size))
+    found: np.ndarray = connected_components(links, directed=False)[1][ids]
+    return found
 
 
 def _strata(pool: Pool) -> np.ndarray:

@@ -31,6 +31,7 @@ EXTENSIONS: dict[str, Format] = {
 }
 READ_ONLY: tuple[Format, ...] = ("conll", "squad", "text")
 KNOWN = f"{', '.join(EXTENSIONS)}, each also with .gz"
+SETTING = "data.encoding"
 
 _MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -79,8 +80,8 @@ def open_bytes(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def encoding_of(path: Path, encoding: str) -> str:
-    """The encoding a byte order mark announces, else the one asked for.
+def encoding_of(path: Path, encoding: str, *, setting: str = SETTING) -> str:
+    """The encoding a byte order mark announces, else the one asked for. setting: what a message calls the latter.
 
     Raises:
         DataError: Python knows no encoding of that name.
@@ -88,20 +89,20 @@ def encoding_of(path: Path, encoding: str) -> str:
     try:
         codecs.lookup(encoding)
     except LookupError:
-        raise DataError(f"data.encoding={encoding}: no such encoding; for example utf-8, latin-1, cp1252") from None
+        raise DataError(f"{setting}={encoding}: no such encoding; for example utf-8, latin-1, cp1252") from None
     with open_bytes(path) as stream:
         start = stream.read(4)
     return next((name for mark, name in _MARKS if start.startswith(mark)), encoding)
 
 
-def open_text(path: Path, encoding: str, *, newline: str) -> TextIO:
+def open_text(path: Path, encoding: str, *, newline: str, setting: str = SETTING) -> TextIO:
     """The file's content as text; newline as for `open`."""
-    return io.TextIOWrapper(open_bytes(path), encoding=encoding_of(path, encoding), newline=newline)
+    return io.TextIOWrapper(open_bytes(path), encoding=encoding_of(path, encoding, setting=setting), newline=newline)
 
 
 @contextmanager
-def reading(path: Path, encoding: str) -> Iterator[None]:
-    """Turn what can go wrong while a file is read into a DataError.
+def reading(path: Path, encoding: str, *, setting: str = SETTING) -> Iterator[None]:
+    """Turn what can go wrong while a file is read into a DataError. setting: what a message calls the encoding.
 
     Raises:
         DataError: wrong encoding (with line and byte), damaged gzip, no permission, not a file.
@@ -109,7 +110,7 @@ def reading(path: Path, encoding: str) -> Iterator[None]:
     try:
         yield
     except UnicodeError as error:
-        raise DataError(_undecodable(path, encoding)) from error
+        raise DataError(_undecodable(path, encoding, setting)) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         cure = "it is cut short or damaged; fetch or compress it again"
         raise DataError(f"{path}: not a whole gzip file ({error}); {cure}") from error
@@ -117,8 +118,8 @@ def reading(path: Path, encoding: str) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _undecodable(path: Path, encoding: str) -> str:
-    actual = encoding_of(path, encoding)
+def _undecodable(path: Path, encoding: str, setting: str) -> str:
+    actual = encoding_of(path, encoding, setting=setting)
     decoder = codecs.getincrementaldecoder(actual)()
     line, consumed = 1, 0
     with open_bytes(path) as stream:
@@ -131,9 +132,9 @@ def _undecodable(path: Path, encoding: str) -> str:
                 line += error.object[: error.start].decode(actual, errors="replace").count("\n")
                 byte, offset = error.object[error.start], consumed - pending + error.start
                 where = f"{path}, line {line}: byte 0x{byte:02x} at offset {offset} is not {actual}"
-                return f"{where}; save the file as UTF-8 or set data.encoding (latin-1, cp1252, ...)"
+                return f"{where}; save the file as UTF-8 or set {setting} (latin-1, cp1252, ...)"
             except UnicodeError as error:
-                return f"{path}: not {actual} ({error}); save the file as UTF-8 or set data.encoding"
+                return f"{path}: not {actual} ({error}); save the file as UTF-8 or set {setting}"
             if not chunk:
-                return f"{path}: not {actual}; save the file as UTF-8 or set data.encoding"
+                return f"{path}: not {actual}; save the file as UTF-8 or set {setting}"
             consumed += len(chunk)

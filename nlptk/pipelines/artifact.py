@@ -62,7 +62,9 @@ def pipeline(
 class Pipeline:
     """Rows in, predictions out, in order.
 
-    A row is a text, or a mapping of the task's roles (`text`, `text_pair`), or a tuple of them in their order.
+    A row is a text, or a mapping of the task's roles (`text`, `text_pair`), or a tuple of them in their order. A call
+    takes one row or an iterable of rows. A tuple of texts by itself is one row to a model that reads several columns,
+    to which single texts are no rows; to a model that reads one column, it is rows like a list.
     """
 
     def __init__(
@@ -85,18 +87,38 @@ class Pipeline:
     @overload
     def __call__(self, rows: str | Mapping[str, Any]) -> Prediction: ...  # type: ignore[overload-overlap]  # a str too is an iterable of str
     @overload
+    def __call__(self, rows: tuple[str, ...]) -> Prediction | list[Prediction]: ...  # type: ignore[overload-overlap]  # such a tuple too is an iterable of rows
+    @overload
     def __call__(self, rows: Iterable[Row]) -> list[Prediction]: ...
 
-    def __call__(self, rows: str | Mapping[str, Any] | Iterable[Row]) -> Prediction | list[Prediction]:
+    def __call__(self, rows: Row | Iterable[Row]) -> Prediction | list[Prediction]:
         """Predict one row, or a list of them. Raises: DataError naming the row that cannot be read."""
-        if hasattr(rows, "iterrows"):  # iterating over it would give its column names
-            raise DataError("rows: a table; give one column of it, or its rows: table.to_dict('records')")
-        if isinstance(rows, str | Mapping):
+        if isinstance(rows, str | Mapping) or (isinstance(rows, tuple) and self._is_row(rows)):
             return next(self.stream([rows]))
         return list(self.stream(rows))
 
     def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
-        """Predictions one by one while rows are read; memory does not grow with their number."""
+        """Predictions one by one while rows are read; memory does not grow with their number.
+
+        Raises: DataError as a call does, and for a single row that is in no list.
+        """
+        self._check_iterable(rows)
+        return self._stream(rows)
+
+    def _is_row(self, given: tuple[Any, ...]) -> bool:
+        texts = bool(given) and all(isinstance(value, str) for value in given)
+        return texts and len(self.manifest.data["roles"]) > 1
+
+    def _check_iterable(self, rows: Any) -> None:
+        if hasattr(rows, "iterrows"):  # iterating over it would give its column names
+            raise DataError("rows: a table; give one column of it, or its rows: table.to_dict('records')")
+        if isinstance(rows, str | Mapping):
+            raise DataError(f"rows: {rows!r:.40} is one row; a stream takes a list of rows: stream([row])")
+        if isinstance(rows, bytes | bytearray) or not hasattr(rows, "__iter__"):
+            roles = _roles(column for column in self.task.columns if not column.target)
+            raise DataError(f"rows: {rows!r:.40}; expected a text, a mapping of {roles}, or a list of such rows")
+
+    def _stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
         iterator = iter(rows)
         first = 0
         while chunk := list(islice(iterator, CHUNK_ROWS)):

@@ -6,7 +6,8 @@ import glob
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nlptk.data.cache import file_digest, key_of
 from nlptk.data.text_files import open_text, reading
 from nlptk.errors import DataError
 from nlptk.nearest import did_you_mean
+from nlptk.text.option_names import Named, in_recipe
 
 TEXT, ROWS = (".txt",), (".jsonl", ".ndjson")
 _BYTE_ORDER_MARK = "\ufeff"
@@ -24,6 +26,7 @@ class Corpus:
     """Text files and how documents are found in them.
 
     column: of jsonl files; lines_per_document: consecutive non-empty lines of a txt file that make one document.
+    named: what error messages call the settings.
     """
 
     files: tuple[Path, ...]
@@ -31,6 +34,7 @@ class Corpus:
     lines_per_document: int = 1
     encoding: str = "utf-8"
     max_documents: int | None = None
+    named: Named = in_recipe
 
     def documents(self) -> Iterator[str]:
         """Every document that is not empty, in the order of the files. Raises: DataError with file and line."""
@@ -45,7 +49,11 @@ class Corpus:
         )
 
     def _of_file(self, path: Path) -> Iterator[str]:
-        with reading(path, self.encoding), open_text(path, self.encoding, newline="\n") as lines:
+        setting = self.named("encoding")
+        with (
+            reading(path, self.encoding, setting=setting),
+            open_text(path, self.encoding, newline="\n", setting=setting) as lines,
+        ):
             # marks are left inside a file that was joined from several
             clean = (line.replace(_BYTE_ORDER_MARK, "") for line in lines)
             if _stem_suffix(path) in ROWS:
@@ -65,7 +73,7 @@ class Corpus:
         value = row.get(self.column) if isinstance(row, dict) else None
         if not isinstance(value, str):
             had = ", ".join(sorted(row)) if isinstance(row, dict) else f"a {type(row).__name__}, not an object"
-            raise DataError(f"{where}: no text in column {self.column!r} (it has: {had}); set data.column")
+            raise DataError(f"{where}: no text in column {self.column!r} (it has: {had}); set {self.named('column')}")
         return value.strip()
 
 
@@ -76,23 +84,40 @@ def find_corpus(
     lines_per_document: int = 1,
     encoding: str = "utf-8",
     max_documents: int | None = None,
+    named: Named = in_recipe,
 ) -> Corpus:
     """The corpus in these files or globs, in the order given. Raises: DataError for what is missing or no text."""
     given = [files] if isinstance(files, str | Path) else list(files)
     found = tuple(dict.fromkeys(path for item in given for path in _matching(str(item))))
     if not found:
-        raise DataError("data.train: an empty list of files; give at least one")
+        raise DataError(f"{named('train')}: an empty list of files; give at least one")
     for path in found:
         if _stem_suffix(path) not in (*TEXT, *ROWS):
             raise DataError(f"{path}: not a kind of text file nlptk knows; expected .txt or .jsonl, each also .gz")
-    return Corpus(found, column, lines_per_document, encoding, max_documents)
+    return Corpus(found, column, lines_per_document, encoding, max_documents, named)
 
 
 def is_held_out(document: str, share: float) -> bool:
     """Whether a document belongs to the held-out part: a function of its text alone, so that repeated documents stay
     on one side, and a document held out once is held out in every run with that share or a larger one."""
+    return _place(document) < share * 2**64
+
+
+def _place(document: str) -> int:
     digest = hashlib.blake2b(document.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * 2**64
+    return int.from_bytes(digest, "big")
+
+
+def dividing_share(documents: Iterable[str]) -> float | None:
+    """A share, of four decimals, that holds out one of these documents (and its repetitions) and leaves the others.
+
+    None where there is none: of a single document, or of two that stand too near each other.
+    """
+    places = sorted({_place(document) for document in documents})
+    if len(places) < 2:
+        return None
+    share = math.ceil((places[0] + 1) / 2**64 * 10_000) / 10_000
+    return share if share < 1 and places[1] >= share * 2**64 else None
 
 
 def _stem_suffix(path: Path) -> str:

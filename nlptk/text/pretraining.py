@@ -22,7 +22,7 @@ from nlptk.text.recipe import PretrainRecipe, recipe_name, resolve_recipe
 from nlptk.text.reporting import write_pretraining_report
 from nlptk.text.saving import round_weights, save_pretrained
 from nlptk.text.sizes import check_fields
-from nlptk.text.token_store import HELD_OUT, TRAIN, Tokens, tokenize_corpus
+from nlptk.text.token_store import HELD_OUT, TRAIN, Tokens, check_parts, tokenize_corpus
 from nlptk.text.trainer import PretrainingTrainer
 from nlptk.text.windows import held_out_windows, training_windows
 from nlptk.training.arguments import RunFacts, check_training, training_arguments
@@ -98,6 +98,7 @@ def _run(recipe: PretrainRecipe, where: str) -> PretrainResult:
     watch.lap("tokenizer and model")
     backend = tokenizer.backend_tokenizer
     tokens = tokenize_corpus(corpus, backend, separator=objective.separator, held_out=data.held_out_share)
+    check_parts(tokens, corpus, share=data.held_out_share)
     trainer = _trainer(recipe, origin, objective, tokens, where)
     watch.lap("tokens")
     figures = _figures_before(trainer, objective, tokens, len(tokenizer))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nlptk.errors import DataError
+from nlptk.text.option_names import Named, in_recipe
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NORMALIZER_SPEC, _PRECOMPILED_CHARSMAP = 3, 2
@@ -24,7 +25,9 @@ class UnigramModel:
     charsmap: bytes
 
 
-def train_unigram(texts: Iterable[str], *, vocab_size: int, lowercase: bool = False) -> UnigramModel:
+def train_unigram(
+    texts: Iterable[str], *, vocab_size: int, lowercase: bool = False, named: Named = in_recipe
+) -> UnigramModel:
     """A model with T5's first ids: `<pad>` 0, `</s>` 1, `<unk>` 2. Memory grows with the number of distinct words.
 
     vocab_size: pieces, those three included; a small text gives fewer. Normalization: SentencePiece's nmt_nfkc,
@@ -55,7 +58,7 @@ def train_unigram(texts: Iterable[str], *, vocab_size: int, lowercase: bool = Fa
         )
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2].strip() or "the text is too small"
-        raise DataError(f"tokenizer.vocab_size: {vocab_size} pieces do not fit this text: {reason}") from error
+        raise DataError(f"{named('vocab_size')}: {vocab_size} pieces do not fit this text: {reason}") from error
     return read_model(made.getvalue())
 
 

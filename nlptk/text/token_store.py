@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from filelock import FileLock
 from tokenizers import Tokenizer
 
 from nlptk.data.cache import cache_dir, disk_errors, key_of
-from nlptk.errors import ArtifactError
-from nlptk.text.documents import Corpus, is_held_out
+from nlptk.errors import ArtifactError, DataError
+from nlptk.text.documents import Corpus, dividing_share, is_held_out
 from nlptk.training.checkpointing import seal, verify
 
 TRAIN, HELD_OUT = "train", "held_out"
@@ -84,6 +84,25 @@ def tokenize_corpus(
     folder = cached(key, lambda staging: _write(staging, corpus.documents(), plain, separator, share, kind))
     counts = json.loads((folder / "counts.json").read_text())
     return {part: _open(folder / f"{part}.bin", kind, counts[part]) for part in (TRAIN, HELD_OUT)}
+
+
+def check_parts(tokens: Mapping[str, Tokens], corpus: Corpus, *, share: float) -> None:
+    """Refuse few documents that all came to lie on one side. share: that was to be held out.
+
+    Raises:
+        DataError: names a share that divides them, where there is one.
+    """
+    train, held_out = tokens[TRAIN].documents, tokens[HELD_OUT].documents
+    if not share or (train and held_out) or not train + held_out:
+        return
+    every = train + held_out
+    came = "none of" if train else "all of"
+    better = dividing_share(corpus.documents())
+    cure = f"data.held_out={better:g} holds out one of them" if better else "no share would divide these"
+    raise DataError(
+        f"data.held_out: {share:g} holds out {came} the {every} documents (each is held out or not by its text alone); "
+        f"{cure}; or give more, smaller documents, or data.held_out=none"
+    )
 
 
 def _open(path: Path, kind: np.dtype[Any], counts: dict[str, int]) -> Tokens:

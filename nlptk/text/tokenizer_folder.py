@@ -11,6 +11,7 @@ from pathlib import Path
 from nlptk.artifact import flush
 from nlptk.errors import ArtifactError
 from nlptk.text.documents import find_corpus
+from nlptk.text.option_names import Named
 from nlptk.text.recipe import Family, Kind
 from nlptk.text.tokenizer_training import train_tokenizer
 
@@ -38,17 +39,19 @@ def make_tokenizer(
     min_frequency: int = 2,
     column: str = "text",
     encoding: str = "utf-8",
+    named: Named = str,
 ) -> TokenizerResult:
     """Train a tokenizer on text files (.txt, .jsonl, each also .gz; globs) and write it as a plain transformers folder.
 
-    See `train_tokenizer` for family, kind and vocab_size. The folder appears when it is whole.
+    See `train_tokenizer` for family, kind and vocab_size. named: what error messages call the settings. The folder
+    appears when it is whole.
 
     Raises: DataError, RecipeError; ArtifactError where `output` is there already.
     """
     place = Path(output).absolute()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise ArtifactError(f"{output}: exists already; give another output or remove it")
-    corpus = find_corpus(files, column=column, encoding=encoding)
+    corpus = find_corpus(files, column=column, encoding=encoding, named=named)
     trained = train_tokenizer(
         corpus.documents,
         family=family,
@@ -56,6 +59,7 @@ def make_tokenizer(
         vocab_size=vocab_size,
         lowercase=lowercase,
         min_frequency=min_frequency,
+        named=named,
     )
     place.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.new-", dir=place.parent))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import DataError
+from nlptk.text.option_names import Named
 from nlptk.text.recipe import Kind
 from nlptk.text.sentencepiece_model import UnigramModel, train_unigram
 
@@ -23,7 +24,15 @@ UNKNOWN_ID = 2
 
 
 def train_kind(
-    kind: Kind, texts: Texts, special: list[str], *, unknown: str | None, size: int, lowercase: bool, min_frequency: int
+    kind: Kind,
+    texts: Texts,
+    special: list[str],
+    *,
+    unknown: str | None,
+    size: int,
+    lowercase: bool,
+    min_frequency: int,
+    named: Named,
 ) -> tuple[Tokenizer, bytes | None]:
     """A trained tokenizer without framing, and its SentencePiece model where it has one.
 
@@ -31,14 +40,15 @@ def train_kind(
     size: tokens in all. Raises: DataError where the text is empty or too small.
     """
     if kind == "unigram":
-        model = train_unigram(texts(), vocab_size=size - len(set(special) - UNIGRAM_SPECIAL), lowercase=lowercase)
+        pieces = size - len(set(special) - UNIGRAM_SPECIAL)
+        model = train_unigram(texts(), vocab_size=pieces, lowercase=lowercase, named=named)
         return _unigram(model, special), model.proto
     backend, trainer = _UNTRAINED[kind](unknown, lowercase)
     alphabet = _alphabet(texts(), backend, min_frequency) if kind == "wordpiece" else []
     trainer.vocab_size, trainer.min_frequency, trainer.special_tokens = size, min_frequency, special + alphabet
     backend.train_from_iterator(texts(), trainer)
     if backend.get_vocab_size() <= len(special) + (BYTES if kind == "bpe" else 0):
-        raise DataError("tokenizer: the text gives no token; give more text, or a smaller tokenizer.min_frequency")
+        raise DataError(f"tokenizer: the text gives no token; give more text, or a smaller {named('min_frequency')}")
     return (_ordinary(backend, special) if alphabet else backend), None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import RecipeError
+from nlptk.text.option_names import Named, in_recipe
 from nlptk.text.recipe import NATIVE_KIND, Family, Kind
 from nlptk.text.tokenizer_kinds import BYTES, Texts, train_kind
 
@@ -73,6 +74,7 @@ def train_tokenizer(
     vocab_size: int = 8000,
     lowercase: bool = False,
     min_frequency: int = 2,
+    named: Named = in_recipe,
 ) -> TrainedTokenizer:
     """A tokenizer of that kind, with that family's special tokens, from texts read one at a time.
 
@@ -80,6 +82,7 @@ def train_tokenizer(
 
     kind: `word`, `character`, `bpe` (byte level: no text is unknown to it), `wordpiece` or `unigram`; default: the
     family's own. vocab_size: tokens in all, special ones and T5's 100 sentinels included; small texts may give fewer.
+    named: what error messages call the settings.
 
     Raises: DataError where the text is empty or too small, RecipeError for a vocabulary without room for any word.
     """
@@ -91,7 +94,8 @@ def train_tokenizer(
     room = vocab_size - sentinels
     if room <= len(tokens) + (BYTES if kind == "bpe" else 0):
         raise RecipeError(
-            f"tokenizer.vocab_size: {vocab_size} leaves no room beside {vocab_size - room + len(tokens)} special tokens"
+            f"{named('vocab_size')}: {vocab_size} leaves no room beside "
+            f"{vocab_size - room + len(tokens)} special tokens"
             + (f" and {BYTES} bytes" if kind == "bpe" else "")
             + "; give thousands"
         )
@@ -103,6 +107,7 @@ def train_tokenizer(
         size=room,
         lowercase=lowercase,
         min_frequency=min_frequency,
+        named=named,
     )
     if special.single:
         _frame(backend, special)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import Trainer
@@ -95,6 +95,16 @@ class SafeTrainer(Trainer):
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             verify(Path(resume_from_checkpoint))
         super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Without the further names of tied parameters: safetensors holds such a one once, and loaded under one name it
+        is loaded under all."""
+        missing = set(load_result.missing_keys)
+        named = list(cast(torch.nn.Module, self.model).named_parameters(remove_duplicate=False))
+        loaded = {id(parameter) for name, parameter in named if name not in missing}
+        tied = {name for name, parameter in named if id(parameter) in loaded}
+        lacking = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=lacking))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None or self.is_fsdp_enabled or self.is_deepspeed_enabled:

@@ -34,6 +34,15 @@ def pair_columns() -> tuple[Column, ...]:
 
 
 @pytest.fixture
+def together_columns() -> tuple[Column, ...]:
+    """Questions of which those on one context belong together."""
+    return (
+        Column("question", "text", ("question",)),
+        Column("context", "text", ("context",), together=True),
+    )
+
+
+@pytest.fixture
 def shared(shared_data: Path) -> Callable[[str], Path]:
     """The folder of a real data set; skips the test where it is absent."""
 

@@ -94,6 +94,64 @@ def test_a_group_never_parts_in_a_random_split(write: Write, columns: tuple[Colu
     assert sum(map(len, groups)) == len(set.union(*groups)) == 40
 
 
+def _questions(contexts: Sequence[str]) -> str:
+    rows = ({"question": f"question {i}", "context": context} for i, context in enumerate(contexts))
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_equal_values_of_a_column_that_keeps_rows_together_never_part(
+    write: Write, together_columns: tuple[Column, ...]
+) -> None:
+    variants = ["Paragraph {}", "paragraph {}!", " PARAGRAPH  {}"]
+    path = write("all.jsonl", _questions([variants[i % 3].format(i // 6) for i in range(240)]))
+    splits = _load(path, together_columns)
+    seen = [
+        {normalize(text) for text in rows["context"]}
+        for rows in (splits.train, splits.validation, splits.test)
+        if rows is not None
+    ]
+    assert len(seen) == 3
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 40
+
+
+def test_such_a_column_keeps_rows_together_beside_a_group(write: Write, together_columns: tuple[Column, ...]) -> None:
+    rows = [{"question": f"q {i}", "context": f"c {i // 2}", "who": f"w {(i + 1) // 2}"} for i in range(40)]
+    chain = write("chain.jsonl", "".join(json.dumps(row) + "\n" for row in rows))  # each row is tied to the next one
+    splits = _load(chain, together_columns, group="who")
+    assert splits.report.rows == {"train": 40}
+    assert any("40 rows (in 1 units that must not be parted) comes out empty" in note for note in splits.report.notes)
+
+
+def test_rows_without_a_value_of_such_a_column_are_not_tied_by_its_lack(write: Write) -> None:
+    columns = (
+        Column("text", "text", ("text",)),
+        Column("source", "text", ("source",), required=False, target=True, together=True),
+    )
+    path = write("all.jsonl", "".join(json.dumps({"text": f"text {i}", "source": None}) + "\n" for i in range(50)))
+    assert _load(path, columns).report.rows == {"train": 40, "validation": 5, "test": 5}
+
+
+def test_values_of_such_a_column_that_given_splits_share_are_noted_with_counts_and_cure(
+    write: Write, together_columns: tuple[Column, ...]
+) -> None:
+    train = write("train.jsonl", _questions(["one", "two", "two"]))
+    held = [{"question": f"other {i}", "context": context} for i, context in enumerate(["One.", "one", "TWO", "new"])]
+    dev = write("dev.jsonl", "".join(json.dumps(row) + "\n" for row in held))
+    notes = _load(train, together_columns, validation=str(dev)).report.notes
+    assert [note.partition(";")[0] for note in notes] == [
+        "3 rows of validation have a context that train has too (2 values of it)"
+    ]
+    assert "give all rows as data.train and a fraction as data.validation" in notes[0]
+
+
+def test_a_random_split_has_nothing_of_such_a_column_to_note(
+    write: Write, together_columns: tuple[Column, ...]
+) -> None:
+    splits = _load(write("all.jsonl", _questions([f"c {i // 2}" for i in range(40)])), together_columns)
+    assert splits.report.notes == []
+    assert set(splits.report.rows) == {"train", "validation", "test"}
+
+
 def test_rare_labels_stay_in_training(write: Write, columns: tuple[Column, ...]) -> None:
     splits = _load(write("all.csv", _many(60) + "once,rare\ntwice,odd\nthrice,odd\n"), columns)
     counts = splits.report.label_counts

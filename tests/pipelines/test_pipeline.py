@@ -98,6 +98,18 @@ def test_a_row_that_is_no_text_is_refused_by_its_number(artifact: Path, row: Any
         nlptk.pipeline(artifact)(["order 1 came late", row])
 
 
+@pytest.mark.parametrize("given", [None, float("nan"), 5, b"late"])
+def test_what_is_neither_a_row_nor_rows_is_refused_with_what_is(artifact: Path, given: Any) -> None:
+    with pytest.raises(DataError, match=r"^rows: .*; expected a text, a mapping of text, text_pair, or a list"):
+        nlptk.pipeline(artifact)(given)
+
+
+@pytest.mark.parametrize("given", ["order 1 came late", {"text": "order 1 came late"}])
+def test_a_stream_of_a_single_row_is_refused_with_the_cure(artifact: Path, given: Any) -> None:
+    with pytest.raises(DataError, match=r"is one row; a stream takes a list of rows: stream\(\[row\]\)"):
+        nlptk.pipeline(artifact).stream(given)
+
+
 def test_predictions_do_not_depend_on_what_else_is_in_the_call(artifact: Path) -> None:
     classify = nlptk.pipeline(artifact)
     texts = [row["text"] + " please" * (index % 9) for index, row in enumerate(rows())]
@@ -165,6 +177,16 @@ def test_the_tail_of_a_cut_text_does_not_count_and_its_head_does(artifact: Path)
 def test_a_tuple_is_a_pair(pairs: Path) -> None:
     classify = nlptk.pipeline(pairs)
     assert classify([("late parcel", "broken card")]) == [classify({"text": "late parcel", "text_pair": "broken card"})]
+
+
+def test_a_tuple_of_texts_by_itself_is_one_row_to_a_model_of_pairs(pairs: Path) -> None:
+    classify = nlptk.pipeline(pairs)
+    assert classify(("late parcel", "broken card")) == classify({"text": "late parcel", "text_pair": "broken card"})
+
+
+def test_a_tuple_of_too_many_texts_is_refused_by_a_model_of_pairs(pairs: Path) -> None:
+    with pytest.raises(DataError, match="row 0: expected a text or a mapping of text, text_pair, got tuple"):
+        nlptk.pipeline(pairs)(("late parcel", "broken card", "refund"))
 
 
 def test_a_model_of_pairs_refuses_a_single_text(pairs: Path) -> None:

@@ -6,14 +6,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers import pipeline as transformers_pipeline
 
 import nlptk
+from nlptk import registry
 from nlptk.checkpoints import quiet
 from nlptk.errors import DataError, NlptkError, UnsupportedError
 from tests.tiny_models import WORDS, write_checkpoint
@@ -315,3 +318,12 @@ def test_stories260k_learns_another_kind_of_text(shared_data: Path, tmp_path: Pa
     assert before.low is not None
     assert after.high is not None
     assert after.high < before.low
+
+
+def test_the_report_says_that_perplexity_leaves_out_the_ends_of_texts() -> None:
+    cls = registry.get_task("generation")
+    rows = Dataset.from_dict({"text": ["late order"], "source_file": ["a.txt"], "source_row": [1]})
+    measured = SimpleNamespace(nats=2.0, tokens=2, size=10, prompt="", written=None)
+    scores = cls(cls.Options()).score([measured], rows, sections=True)
+    (section,) = (part for part in scores.sections if part["title"] == "What the figures count")
+    assert "the ends of texts, and other special tokens, are not counted" in section["facts"]["perplexity"]

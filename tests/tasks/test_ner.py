@@ -412,3 +412,15 @@ def test_wikiann_is_labelled_as_run_ner_labels_it(minilm: Path, shared_data: Pat
         first = [word is not None and word != before for before, word in zip([None, *words], words, strict=False)]
         expected = [ids[tags[w]] if new and w is not None else -100 for w, new in zip(words, first, strict=True)]
         assert (found["input_ids"][row], found["labels"][row]) == (theirs["input_ids"][row], expected)
+
+
+def test_a_look_counts_entities_and_measures_tokens() -> None:
+    look = registry.get_task("ner").look({"tokens": [TOKENS, ["Rome"]], "tags": [TAGS, ["B-LOC"]]})
+    assert look.counts == {"entities": {"PER": 1, "LOC": 3}}
+    assert look.texts == {"tokens": ["Peter Blackburn went from New York to Rome", "Rome"]}
+
+
+def test_a_look_counts_marked_entities_where_some_rows_have_none() -> None:
+    entities = [[{"start": 0, "end": 4, "label": "LOC"}], None]
+    look = registry.get_task("ner").look({"text": ["Rome fell", "nothing"], "entities": entities})
+    assert (look.counts, look.texts) == ({"entities": {"LOC": 1}}, {})

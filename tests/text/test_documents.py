@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nlptk.errors import DataError
-from nlptk.text.documents import find_corpus, is_held_out
+from nlptk.text.documents import dividing_share, find_corpus, is_held_out
 from tests.text.samples import document
 
 
@@ -72,3 +72,15 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         find_corpus(str(tmp_path / "*.gz"))
     with pytest.raises(DataError, match="a folder; give its files"):
         find_corpus(tmp_path)
+
+
+def test_a_dividing_share_holds_out_one_document_and_its_repetitions() -> None:
+    for first in range(0, 60, 3):
+        texts = [document(seed, sentences=1) for seed in range(first, first + 3)]
+        share = dividing_share([*texts, texts[0]])
+        assert share is not None
+        assert len({text for text in texts if is_held_out(text, share)}) == 1
+
+
+def test_no_share_divides_one_document() -> None:
+    assert dividing_share(["one", "one"]) is None

@@ -11,7 +11,7 @@ from nlptk.errors import DataError
 from nlptk.text.documents import find_corpus, is_held_out
 from nlptk.text.objectives import NextToken
 from nlptk.text.recipe import ObjectiveSettings
-from nlptk.text.token_store import HELD_OUT, TRAIN, cached, tokenize_corpus
+from nlptk.text.token_store import HELD_OUT, TRAIN, cached, check_parts, tokenize_corpus
 from nlptk.text.tokenizer_training import train_tokenizer
 from nlptk.text.windows import EpochWindows, Windows, held_out_windows, training_windows
 from tests.text.samples import document, write_text
@@ -98,3 +98,23 @@ def test_too_little_text_is_said(tmp_path: Path) -> None:
         training_windows(tokens[TRAIN], objective, seed=0)
     with pytest.raises(DataError, match=r"data.held_out: 0 tokens in 0 documents"):
         held_out_windows(tokens[HELD_OUT], objective, most_tokens=100)
+
+
+@pytest.mark.parametrize(("share", "came"), [(0.0001, "none of"), (0.9999, "all of")])
+def test_few_documents_on_one_side_are_refused_with_a_share_that_divides_them(
+    tmp_path: Path, share: float, came: str
+) -> None:
+    corpus = find_corpus(write_text(tmp_path / "three.txt", 3))
+    tokens = tokenize_corpus(corpus, TOKENIZER.backend_tokenizer, separator=END, held_out=share)
+    with pytest.raises(DataError, match=rf"holds out {came} the 3 documents") as caught:
+        check_parts(tokens, corpus, share=share)
+    better = float(str(caught.value).partition("; data.held_out=")[2].partition(" ")[0])
+    parts = tokenize_corpus(corpus, TOKENIZER.backend_tokenizer, separator=END, held_out=better)
+    assert (parts[TRAIN].documents, parts[HELD_OUT].documents) == (2, 1)
+
+
+def test_a_single_document_cannot_be_divided_and_the_cure_says_so(tmp_path: Path) -> None:
+    corpus = find_corpus(write_text(tmp_path / "one.txt", 1))
+    tokens = tokenize_corpus(corpus, TOKENIZER.backend_tokenizer, separator=END, held_out=0.01)
+    with pytest.raises(DataError, match=r"no share would divide these; or give more, .* or data\.held_out=none"):
+        check_parts(tokens, corpus, share=0.01)
