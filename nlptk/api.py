@@ -27,9 +27,19 @@ def resolve_recipe(
 
     Raises: RecipeError naming the key, what came and the cure.
     """
-    where = _where(source)
+    return _checked(_values(source, overrides, keys), _where(source))
+
+
+def _values(
+    source: str | Path | Mapping[str, Any] | None, overrides: Sequence[str], keys: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the caller gave of a recipe, unchecked."""
     values = read_recipe(Path(source)) if isinstance(source, str | Path) else dict(source or {})
-    job = make_recipe(apply_overrides(_plain({**values, **keys}), overrides), where=where)
+    return apply_overrides(_plain({**values, **keys}), overrides)
+
+
+def _checked(values: Mapping[str, Any], where: str) -> Recipe:
+    job = make_recipe(values, where=where)
     preflight.check_optimizer_name(job, where=where)
     return job
 
@@ -49,7 +59,7 @@ def train(
     """
     job = resolve_recipe(source, overrides=overrides, **keys)
     where = _where(source)
-    _before_torch(job)
+    _before_torch(job.training)
     preflight.check(job, where=where)
     from nlptk.training.run import run
 
@@ -67,6 +77,9 @@ def pretrain(
 
     Raises: NlptkError for whatever can be mended.
     """
+    from nlptk.text.recipe import resolve_recipe as resolve
+
+    _before_torch(resolve(source, overrides=overrides, **keys).training)
     from nlptk.text.pretraining import pretrain as run
 
     return run(source, overrides=overrides, **keys)
@@ -82,17 +95,19 @@ def tune(
 ) -> TuneResult:
     """Search for the best recipe with Optuna, on the validation split; the test split is never looked at.
 
-    space: recipe key -> [low, high] (numbers; learning rates on a log scale) or {"choices": [...]}; default: learning
-    rate around the optimizer's own, epochs and batch size. `strategy` may be among the choices.
+    space: recipe key -> [low, high] (numbers; learning rates on a log scale) or {"choices": [...]}, laid over the
+    default: learning rate around the recipe's, or that of optimizer and strategy; epochs, batch size and strategy where
+    the recipe does not give them.
 
     Raises: NlptkError, MissingExtraError without Optuna.
     """
-    job = resolve_recipe(source, overrides=overrides, **keys)
-    _before_torch(job)
-    preflight.check(job, where=_where(source))
+    values, where = _values(source, overrides, keys), _where(source)
+    job = _checked(values, where)
+    _before_torch(job.training)
+    preflight.check(job, where=where)
     from nlptk.training.tuning import tune as search
 
-    return search(job, trials=trials, space=space)
+    return search(job, trials=trials, space=space, strategy_given="strategy" in values)
 
 
 def evaluate(
@@ -174,11 +189,11 @@ def _where(source: object) -> str:
     return str(source) if isinstance(source, str | Path) else "recipe"
 
 
-def _before_torch(job: Recipe) -> None:
-    """What must be settled while oneDNN has not been used yet."""
-    if job.training.get("bf16") and "torch" not in sys.modules:
-        from nlptk.training.cpu_bf16 import cap_before_torch
+def _before_torch(training: Mapping[str, Any]) -> None:
+    """What must be settled while oneDNN has not been used yet. training: the recipe's block."""
+    from nlptk.training.cpu_bf16 import asks_for_bf16, cap_before_torch
 
+    if asks_for_bf16(training) and "torch" not in sys.modules:
         cap_before_torch()
 
 

@@ -75,7 +75,7 @@ def _figure_lines(figures: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, figure in figures.items():
         interval = f"  [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
-        count = figure.low is None and float(figure.value).is_integer()  # shares, unlike counts, have intervals
+        count = figure.low is None and figure.value > 1 and float(figure.value).is_integer()  # 184, but 1.0000
         lines.append(f"  {name:<20} {figure.value:.{0 if count else 4}f}{interval}")
     return lines
 
@@ -134,11 +134,17 @@ def tune(
     trials: Annotated[int, typer.Option(help="How many runs to try", min=1)] = 20,
     space: Annotated[
         Path | None,
-        typer.Option(help="YAML file: recipe key -> [low, high] or {choices: [...]}; `strategy` may be one"),
+        typer.Option(
+            help="YAML file laid over the default: `strategy` or training.KEY -> [low, high] or {choices: [...]}"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search learning rate, epochs, batch size and strategy; write the best recipe."""
+    """Search learning rate, epochs, batch size and strategy; write the best recipe.
+
+    Epochs, batch size and strategy stay as the recipe gives them where it does; a learning rate it gives is searched
+    around. Strategies tried: full, gradual_unfreezing, lora, or those of --space.
+    """
     from nlptk import api
     from nlptk.recipe import read_recipe
 
@@ -168,7 +174,13 @@ def evaluate(
 
     result = api.evaluate(model, _data(data, keys), output=output, batch_size=batch_size, bootstrap=bootstrap)
     figures = {name: figure.to_json() for name, figure in result.figures.items()}
-    state = {"rows": result.rows, "figures": figures, "report": str(result.report), "warnings": result.warnings}
+    state = {
+        "rows": result.rows,
+        "dropped": result.dropped,
+        "figures": figures,
+        "report": str(result.report),
+        "warnings": result.warnings,
+    }
     lines = [f"{result.rows} rows (value and 95 % interval)", *_figure_lines(result.figures)]
     _say(as_json, state, [*lines, f"report  {result.report}"])
     _warn(result.warnings)
@@ -192,6 +204,7 @@ def predict(
     truncated. A column of SOURCE that has the name of one of these comes as `input_NAME`, such as `input_label`.
     """
     from nlptk import api
+    from nlptk.data.problems import dropped_lines
 
     settings = _data(source, keys)
     result = api.predict(model, source, target, batch_size=batch_size, data=settings)
@@ -200,10 +213,12 @@ def predict(
         "rows": result.rows,
         "resumed": result.resumed,
         "truncated": result.truncated,
+        "dropped": result.dropped,
     }
     resumed = f", {result.resumed} of them from an interrupted call" if result.resumed else ""
     cut = f"; {result.truncated} texts were truncated" if result.truncated else ""
     _say(as_json, state, [f"{result.rows} predictions in {result.target}{resumed}{cut}"])
+    _warn(dropped_lines(result.dropped))
 
 
 @app.command()
@@ -222,6 +237,8 @@ def inspect(
     from nlptk import api
     from nlptk.listing import inspection
 
+    if max_length is not None and tokenizer is None:
+        raise RecipeError(f"--max-length {max_length}: lengths are counted in tokens; add --tokenizer CHECKPOINT")
     found = api.inspect(_data(data, keys), task=task, tokenizer=tokenizer, max_length=max_length, seed=seed)
     _say(as_json, found, inspection(found))
 

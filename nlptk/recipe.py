@@ -71,8 +71,8 @@ class PreprocessingSettings(_Strict):
     max_length: int | None = Field(
         None, gt=0, description="Tokens in a feature; default: what the model can take, at most 512"
     )
-    long_text: Literal["truncate_tail", "truncate_head_tail", "window"] = Field(
-        "truncate_tail", description="What happens to a text longer than max_length"
+    long_text: Literal["truncate_tail", "truncate_head_tail", "window"] | None = Field(
+        None, description="What happens to a text longer than max_length; default: the first that the task can do"
     )
     stride: int = Field(0, ge=0, description="Tokens that two neighbouring windows share")
 

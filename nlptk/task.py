@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ColumnKind = Literal["text", "label", "number", "json"]
+LongText = Literal["truncate_tail", "truncate_head_tail", "window"]
 Prediction = dict[str, Any]
 """What a user gets for one row: JSON-able, and always with the key `truncated` (bool)."""
 Section = dict[str, Any]
@@ -111,7 +112,8 @@ class LabelSpace:
 class Ledger:
     """What did not reach the model. Counts, over one split.
 
-    tokens: tokens the texts have, without special tokens; tokens_lost: those no feature carries.
+    tokens: tokens the texts have, without special tokens; tokens_lost: those no feature carries; tokens_untrained:
+    those that predictions read, but that training and the loss leave out (0 where both read the same).
     rows_truncated: rows that lost a token; rows_windowed: rows spread over several windows, nothing lost.
     labels_lost: gold labels on lost tokens (token-level tasks; 0 elsewhere).
     """
@@ -119,6 +121,7 @@ class Ledger:
     rows: int = 0
     tokens: int = 0
     tokens_lost: int = 0
+    tokens_untrained: int = 0
     rows_truncated: int = 0
     rows_windowed: int = 0
     labels_lost: int = 0
@@ -186,7 +189,7 @@ class Preprocessing:
     """
 
     max_length: int
-    long_text: Literal["truncate_tail", "truncate_head_tail", "window"] = "truncate_tail"
+    long_text: LongText = "truncate_tail"
     stride: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -210,6 +213,15 @@ class Task(ABC):
     """Sets of roles, of which a source must have one whole: rows that come in several shapes. () asks for none."""
     inputs: ClassVar[tuple[str, ...]] = ("input_ids", "token_type_ids", "labels")
     """Columns of the features that a batch is made of, those that are there."""
+    measuring: ClassVar[tuple[str, ...]] = ()
+    """Columns, lists of numbers, that `infer` reads beside `inputs`, padded with -100; training batches leave them out,
+    and neither the model nor the loss sees them."""
+    long_texts: ClassVar[tuple[LongText, ...]] = ("truncate_tail", "truncate_head_tail", "window")
+    """What the task can do with a text that is longer than `max_length`; the first one is its default."""
+    long_text_cure: ClassVar[str] = ""
+    """What a user may set where these are not enough, such as an option of the task's own."""
+    changeable: ClassVar[frozenset[str]] = frozenset()
+    """Options that may be given anew when a trained model is loaded: how it answers, not what it learnt."""
     headline: ClassVar[tuple[str, ...]] = ()
     """Metrics at the top of a report, after the primary one."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
@@ -279,20 +291,22 @@ class Task(ABC):
         """One batch of rows -> its features, `row` counted from 0 within the batch, `length` and `lost` as in Features.
 
         rows: role -> values; targets are absent at prediction. Also returned: `tokens` (of the row, on its first
-        feature, 0 on the others) and, where gold labels can be lost with tokens, `labels_lost`, for the ledger; and
-        any column that `pool` or `decode` will want.
+        feature, 0 on the others) and, where gold labels can be lost with tokens, `labels_lost`, for the ledger, or
+        `untrained` (see Ledger); and any column that `pool` or `decode` will want.
         """
 
     def collate(self, features: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
-        """Features -> one batch. Default: `inputs` padded on the right, labels of tokens with -100."""
-        from nlptk.batches import pad_batch
+        """Features -> one batch. Default: `inputs` and `measuring` padded on the right, labels of tokens with -100."""
+        from nlptk.batches import IGNORED, pad, pad_batch
 
-        return pad_batch([{key: feature[key] for key in self.inputs if key in feature} for feature in features], pad_id)
+        plain = [{key: feature[key] for key in self.inputs if key in feature} for feature in features]
+        more = [name for name in self.measuring if name in features[0]]
+        return pad_batch(plain, pad_id) | {name: pad([f[name] for f in features], IGNORED) for name in more}
 
     def forward(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> Any:
         """The model's outputs for a batch, in training and for the loss. Calls the model once. Default: without labels,
         for the loss is the task's own."""
-        return model(**{key: value for key, value in batch.items() if key != "labels"})
+        return model(**{key: value for key, value in batch.items() if key not in ("labels", *self.measuring)})
 
     @abstractmethod
     def loss(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
@@ -334,6 +348,11 @@ class Task(ABC):
     ) -> Scores:
         """Measure against the targets in rows. bootstrap: resamples for the intervals, 0 for none.
         sections: also make the report's parts (costs time; off during training)."""
+
+    def caveats(self, preprocessing: Preprocessing) -> list[str]:
+        """What whoever uses the model elsewhere must know before anything is measured, a line each; printed after
+        training, and shown at the top of the report."""
+        return []
 
     def save_extra(self, folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
         """Write into the model's folder what other libraries want there; nlptk itself needs nothing of it."""

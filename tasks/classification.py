@@ -53,6 +53,7 @@ class Classification(task.Task):
         Column("label", "label", ("label", "labels"), target=True),
     )
 
+    changeable = frozenset({"thresholds"})
     headline = ("macro_f1", "micro_f1", "mcc", "roc_auc", "log_loss", "ece")
     lower_is_better = frozenset({"loss", "log_loss", "brier", "ece", "hamming_loss"})
 
@@ -179,8 +180,9 @@ class Classification(task.Task):
 
     def thresholds(self) -> list[float]:
         """One decision threshold a label: those tuned on validation, else the fixed one."""
-        fixed = self.settings.thresholds if isinstance(self.settings.thresholds, float) else 0.5
-        tuned: list[float] = self.decision.get("thresholds", [fixed] * len(self.space.names))
+        if self.settings.thresholds != "tuned":
+            return [self.settings.thresholds] * len(self.space.names)
+        tuned: list[float] = self.decision.get("thresholds", [0.5] * len(self.space.names))
         return tuned
 
     def decode(self, pooled: Sequence[Any], rows: Mapping[str, Sequence[Any]], features: Features) -> list[Prediction]:

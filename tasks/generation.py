@@ -5,9 +5,9 @@
 Rows have one of three forms:
 
 - `text`: plain text (a .txt file gives a row a line). Training reads blocks of `preprocessing.max_length` tokens in
-  which the texts stand end to end, the end of text between them; nothing is lost, whatever `preprocessing.long_text`
-  says. Each text is measured alone, in windows that share `preprocessing.stride` tokens (half of `max_length` where
-  that is 0), each token counted once (see `nlptk.parts.blocks`).
+  which the texts stand end to end, the end of text between them; nothing is lost, and `preprocessing.long_text` is of
+  prompts to go on from alone. Each text is measured alone, in windows that share `preprocessing.stride` tokens (half of
+  `max_length` where that is 0), each token counted once (see `nlptk.parts.blocks`).
 - `prompt` and `completion`, joined as they stand; the loss is that of the completion.
 - `messages`: a list of {"role": ..., "content": ...}, put together by the tokenizer's chat template; the loss is that
   of the assistant's turns (see `nlptk.parts.chat`). What does not fit is cut off at the end, or, with
@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from nlptk import task
-from nlptk.batches import IGNORED, pad, pad_batch
-from nlptk.errors import DataError, UnsupportedError
+from nlptk.batches import IGNORED, pad_batch
+from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.parts.blocks import Block, lay_out, spans
 from nlptk.parts.chat import ASSISTANT, check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
 from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-MEASURING = ("context", "windows", "prompt")
-"""Inputs that measuring takes and training does not; padded with -100."""
 BEGINNING = 17  # tokens of a text that the model goes on from where plain text is measured
 WHOLE = Preprocessing(1 << 30)  # cuts nothing
 LOOPING = 0.5
@@ -103,7 +101,8 @@ class Generation(TextToText):
         Column("messages", "json", ("messages", "conversation"), required=False),
     )
     forms = (("text",), ("prompt", "completion"), ("conversation",))
-    inputs = (*TextToText.inputs, *MEASURING)
+    measuring = ("context", "windows", "prompt")
+    long_texts = task.Task.long_texts
     headline = ("bits_per_byte", "perplexity", "distinct_1", "distinct_2", "seq_rep_4")
     lower_is_better = frozenset({"loss", "bits_per_byte", "perplexity", "seq_rep_4"})
     quality = "perplexity"
@@ -204,6 +203,11 @@ class Generation(TextToText):
         targets = self.targets(rows)
         if targets is None:
             return features
+        if preprocessing.long_text == "window":
+            raise RecipeError(
+                "preprocessing.long_text: window: a prompt cannot be read in windows when its completion is learnt; "
+                "give truncate_tail or truncate_head_tail, or leave it out"
+            )
         special = special_tokens(tokenizer)
         spans = []
         for place, text in enumerate(targets):
@@ -272,14 +276,6 @@ class Generation(TextToText):
                 features[name] += [count, *[0] * (len(windows) - 1)]
             features["prompt"] += [prompt, *[[] for _ in windows[1:]]]
         return features
-
-    def collate(self, features: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
-        plain = [{k: f[k] for k in TextToText.inputs if k in f} for f in features]
-        extra = {name: pad([f[name] for f in features], IGNORED) for name in MEASURING if name in features[0]}
-        return pad_batch(plain, pad_id) | extra
-
-    def forward(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> Any:
-        return super().forward(model, {key: value for key, value in batch.items() if key not in MEASURING})
 
     def infer(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Inferred:
         """An array a feature: nats and tokens of each window (labelled rows), how long the prompt is, the prompt, and
@@ -434,7 +430,7 @@ def _block_features(
 
 
 def _unpadded(batch: torch.Tensor) -> list[list[int]]:
-    """Rows of `MEASURING` without their padding."""
+    """Rows of a column of `measuring` without their padding."""
     return [[value for value in row if value != IGNORED] for row in batch.tolist()]
 
 

@@ -11,10 +11,10 @@ which they stand side by side with a space between; all character offsets count 
 whole, so that a byte-level BPE sees the spaces before words as in pretraining. Where an entity begins or ends within a
 word, the rest of the word is labelled by itself in training; in evaluation the model does not see where, and misses it.
 
-A word is read at its first subword. A text longer than `max_length` is always read in windows, whatever `long_text`
-says, which share `stride` tokens (a quarter of `max_length` where it is 0); each word is read in the window where it
-is farthest from an edge. So nothing is cut, and every gold entity counts. Words without any token (control characters,
-say) belong to the entity around them.
+A word is read at its first subword. A text longer than `max_length` is read in windows, for a cut would lose
+entities; they share `stride` tokens (a quarter of `max_length` where it is 0), and each word is read in the window
+where it is farthest from an edge. So nothing is cut, and every gold entity counts. Words without any token (control
+characters, say) belong to the entity around them.
 
 A decoder (GPT, Llama) sees of each word only what stands to its left; an encoder is the better choice for entities.
 """
@@ -85,6 +85,8 @@ class Ner(task.Task):
         Column("entities", "json", ("entities",), required=False, target=True),
     )
     forms = (("tokens", "tags"), ("text", "entities"))
+    long_texts = ("window",)
+    changeable = frozenset({"viterbi"})
     headline = ("precision", "recall", "strict_f1", "macro_f1", "token_accuracy", "partial_f1")
 
     @property

@@ -8,9 +8,9 @@ lists for a question without answer; or flat columns `answer` (empty for none) a
 keeps the articles of a SQuAD file whole. What is mended in answers and what is refused:
 `nlptk.parts.answers.read_answers`.
 
-A context that does not fit is always windowed, whatever `preprocessing.long_text` says, for a cut would lose answers;
-windows share `preprocessing.stride` tokens, a quarter of `max_length` where that is 0. A question keeps at most half of
-a window. Training takes the first of several gold answers.
+A context that does not fit is windowed, for a cut would lose answers; windows share `preprocessing.stride` tokens, a
+quarter of `max_length` where that is 0. A question keeps at most half of a window. Training takes the first of several
+gold answers.
 
 Extractive (the default): the model points at the first and the last token of the answer. In a window without it, it
 points at the window's first token: BERT's [CLS], and in the GPT and T5 forms, which have no such token, the first of
@@ -27,12 +27,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from nlptk.batches import IGNORED
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.parts.answers import NOT_GIVEN, Gold, answer_sections, gold_answers, read_answers
-from nlptk.parts.generating import GenerationOptions, TextToText
+from nlptk.parts.generating import DECODING, GenerationOptions, TextToText
 from nlptk.parts.prompts import Prompt, end_token, prompt_ids, target_ids
 from nlptk.parts.spans import (
     answer_tokens,
@@ -50,6 +50,7 @@ from nlptk.task import (
     Features,
     Inferred,
     LabelSpace,
+    LongText,
     Look,
     Prediction,
     Preprocessing,
@@ -85,6 +86,13 @@ class AnswerOptions(GenerationOptions):
         "F1 on validation; never: there always is an answer",
     )
 
+    @field_validator("max_answer_length", "n_best")
+    @classmethod
+    def _only_of_extraction(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("method") == "generative" and value != cls.model_fields[str(info.field_name)].default:
+            raise ValueError("without effect with method=generative; leave it out")
+        return value
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -107,6 +115,8 @@ class Answering(Task):
         Column("answer_start", "number", ("answer_start",), required=False, target=True),
     )
     forms = (("answers",), ("answer",))
+    long_texts: ClassVar[tuple[LongText, ...]] = ("window",)
+    changeable: ClassVar[frozenset[str]] = frozenset({"n_best_shown", "no_answer_threshold"})
     headline = ("exact_match", "has_answer_f1", "no_answer_exact_match")
 
     @property
@@ -152,8 +162,14 @@ class Answering(Task):
             margins.append(item.none - best.score)
         return texts, margins
 
+    def _threshold(self) -> float | None:
+        """Answers with a higher margin are withheld; None: nowhere."""
+        given = self.settings.no_answer_threshold
+        tuned: float | None = self.decision.get("no_answer_threshold")
+        return tuned if given == "tuned" else None if given == "never" else given
+
     def _withholds(self, margin: float) -> bool:
-        threshold = self.decision.get("no_answer_threshold")
+        threshold = self._threshold()
         return threshold is not None and margin > threshold
 
     def decode(self, pooled: Sequence[Any], rows: Mapping[str, Sequence[Any]], features: Features) -> list[Prediction]:
@@ -190,7 +206,7 @@ class Answering(Task):
 
         texts, margins = self._best(pooled, rows["context"])
         references = _references(rows)
-        threshold = self.decision.get("no_answer_threshold")
+        threshold = self._threshold()
         judged = threshold is not None or not all(references)
         figures = answer_figures(
             texts,
@@ -212,6 +228,7 @@ class QuestionAnswering(Answering):
     name = "qa"
     summary = "the answer to a question in a text, or that there is none"
     pipeline_tag = "question-answering"
+    changeable = Answering.changeable | {"max_answer_length", "n_best"}
 
     def __new__(
         cls, options: TaskOptions, labels: LabelSpace | None = None, decision: Mapping[str, Any] | None = None
@@ -325,6 +342,8 @@ class WrittenAnswers(TextToText, QuestionAnswering):
     pipeline_tag = "text2text-generation"
     Options: ClassVar[type[TaskOptions]] = AnswerOptions
     quality = "f1"
+    long_texts = Answering.long_texts
+    changeable = Answering.changeable | DECODING
     settings = Answering.settings
     fit = Answering.fit
     decode = Answering.decode

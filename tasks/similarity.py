@@ -108,6 +108,7 @@ class Similarity(task.Task):
         Column("label", "label", ("label", "is_duplicate"), required=False, target=True),
     )
     forms = (("score",), ("label",))
+    changeable = frozenset({"threshold"})
     headline = ("pearson", "f1", "accuracy", "roc_auc")
 
     @property
@@ -430,6 +431,15 @@ class Similarity(task.Task):
     def text_embeddings(self, outputs: Sequence[np.ndarray], features: Features) -> np.ndarray:
         """(texts, dim) float32, of any length: a text's windows are averaged."""
         return _merged(outputs, features)[:, 0]
+
+    def caveats(self, preprocessing: Preprocessing) -> list[str]:
+        if self.reads_pairs or preprocessing.long_text == "truncate_tail":
+            return []
+        return [
+            f"sentence-transformers embeds a text of more than {preprocessing.max_length} tokens otherwise than nlptk: "
+            f"it cuts off the end, where nlptk has preprocessing.long_text={preprocessing.long_text}; embed long texts "
+            "with nlptk.pipeline(...).embed, or train with long_text=truncate_tail"
+        ]
 
     def save_extra(self, folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
         if not self.reads_pairs:

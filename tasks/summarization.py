@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from nlptk import task
 from nlptk.errors import UnsupportedError
-from nlptk.parts.generating import GenerationOptions, TextToText, one_place, text_examples, text_warnings
+from nlptk.parts.generating import DECODING, GenerationOptions, TextToText, one_place, text_examples, text_warnings
 from nlptk.parts.prompts import Prompt, prompt_ids
 from nlptk.task import Column, Features, Inferred, Preprocessing, Scores, Section
 
@@ -68,6 +68,8 @@ class Summarization(TextToText):
     quality = "rouge_l"
     answer = "summary"
     warm_start = True
+    changeable = frozenset({*DECODING, "long_text"})
+    long_text_cure = "task.long_text=map_reduce"
 
     @property
     def settings(self) -> SummarizationOptions:
@@ -85,6 +87,7 @@ class Summarization(TextToText):
 
     def prepare_model(self, model: PreTrainedModel) -> None:
         super().prepare_model(model)
+        self.refuse_idle()
         self._writer: torch.nn.Module = model
         self._batch_rows = 1
         if not self.is_decoder:
@@ -117,8 +120,9 @@ class Summarization(TextToText):
             )
         features["head"], features["tail"] = [len(ids.head) for ids in whole], [len(ids.tail) for ids in whole]
         features["document_ids"] = [ids.ids for ids in whole]
-        if "labels" not in features:  # nothing is lost where all pieces are read
-            features["lost"] = [0] * len(whole)
+        if "labels" in features:  # training takes them cut all the same
+            features["untrained"] = features["lost"]
+        features["lost"] = [0] * len(whole)  # all pieces are read
         return features
 
     def infer(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Inferred:

@@ -111,6 +111,7 @@ class Translation(TextToText):
                 "cannot write it (prompt_tuning replaces the tokenizer that can); take another strategy, such as lora"
             )
         super().prepare_model(model)
+        self.refuse_idle()
         if self.is_decoder:
             return
         source, target = self.settings.source_lang, self.settings.target_lang

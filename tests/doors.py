@@ -44,7 +44,13 @@ def cli(*words: str | Path) -> Called:
     return Called(code, out.getvalue(), err.getvalue())
 
 
-def python(*words: str | Path, cwd: Path, path: Sequence[Path] = (), env: Mapping[str, str] | None = None) -> Called:
+def python(
+    *words: str | Path,
+    cwd: Path,
+    path: Sequence[Path] = (),
+    env: Mapping[str, str] | None = None,
+    timeout_s: int = TIMEOUT_S,
+) -> Called:
     """A Python process of its own, with folders put before its import path."""
     before = [str(folder) for folder in path]
     known = os.environ.get("PYTHONPATH")
@@ -59,7 +65,7 @@ def python(*words: str | Path, cwd: Path, path: Sequence[Path] = (), env: Mappin
         start_new_session=True,
     ) as process:
         try:
-            out, err = process.communicate(timeout=TIMEOUT_S)
+            out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # torchrun's ranks would outlive it
             raise

@@ -138,6 +138,12 @@ def test_an_inspection_for_programs_is_what_the_function_returns(messy: Path) ->
     assert json.loads(called.out) == json.loads(json.dumps(nlptk.inspect(messy / "train.jsonl")))
 
 
+def test_a_length_to_cut_at_is_refused_without_the_tokenizer_that_counts_it(messy: Path) -> None:
+    called = cli("inspect", messy / "train.jsonl", "--max-length", "16")
+    assert called.code == 2
+    assert "--max-length 16: lengths are counted in tokens; add --tokenizer CHECKPOINT" in called.err
+
+
 def test_many_labels_are_cut_to_the_commonest(tmp_path: Path) -> None:
     rows = [{"text": f"text {i}", "label": f"l{i % 50:02}"} for i in range(160)]
     called = cli("inspect", write_rows(tmp_path / "rows.jsonl", rows), "validation=none", "test=none")

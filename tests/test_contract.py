@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import transformers
 
 import nlptk
 from nlptk import registry, support
 from nlptk.errors import UnsupportedError
-from tests.contract import changed_parameters, may_change, train_tiny
+from tests.contract import Outcome, changed_parameters, may_change, said, train_tiny
 from tests.contract_cases import CASES, Case
 from tests.tiny_models import FAMILIES, write_checkpoint
 
@@ -62,6 +64,27 @@ def _libraries_out_of_the_collectors_way() -> Iterator[None]:
     gc.unfreeze()
 
 
+def assert_trains_its_groups(outcome: Outcome, case: Case) -> None:
+    """What moved is what the run reports: every parameter of every group, but for a pooler that no head reads."""
+    witness = outcome.witness
+    assert witness.strayed == 0
+    unread = {name: size for found in witness.still.values() for name, size in found.items()}
+    assert all(re.search(r"\bpooler\.dense\.", name) for name in unread), unread
+    assert not unread or case.task != "classification"
+    reported = {group["name"]: group["size"] for group in outcome.result.parameters["groups"]}
+    assert {name for name, moved in witness.moved.items() if moved} == reported.keys()
+    assert sum(witness.moved.values()) + sum(unread.values()) == sum(reported.values())
+    assert sum(reported.values()) == outcome.result.parameters["trainable"]
+
+
+def assert_says_the_same_again(outcome: Outcome) -> None:
+    """The artifact, loaded as for prediction, gives the logits (or texts) that the model in memory gave."""
+    again = nlptk.pipeline(outcome.result.artifact)
+    found = said(again.task, again.model, again.tokenizer, again.manifest.preprocessing, outcome.witness.rows)
+    for before, after in zip(outcome.witness.said, found, strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-6)
+
+
 def assert_loads_plainly(artifact: Path) -> None:
     """transformers alone finds every weight of the class that the configuration names, and no other."""
     named = json.loads((artifact / "config.json").read_text())["architectures"][0]
@@ -107,11 +130,13 @@ def test_contract(
     outcome = train_tiny(checkpoints[family], data[name], output, task=task, strategy=strategy)
     assert outcome.loss_after < outcome.loss_before
 
+    assert_trains_its_groups(outcome, case)
     changed = changed_parameters(checkpoints[family], outcome.result.artifact)
     assert [parameter for parameter in changed if not may_change(strategy, parameter)] == []
     if strategy not in ("feature_extraction", "prompt_tuning"):
         assert changed, "the backbone was to train, and did not"
 
+    assert_says_the_same_again(outcome)
     again = nlptk.evaluate(outcome.result.artifact, data[name], bootstrap=0).figures
     trained = outcome.result.figures["validation"]
     assert again.keys() == trained.keys()

@@ -1,8 +1,9 @@
-"""Two processes started by torchrun are one run: one artifact, one report, the numbers of one process."""
+"""Runs started by accelerate and torchrun are those of the other doors: two processes make one artifact, one report."""
 
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,26 @@ def test_two_processes_leave_one_artifact_and_one_report_and_nothing_half_done(t
         path.name for path in two_ranks.rglob("*") if path.name.endswith((".partial", ".tmp")) or ".new-" in path.name
     ]
     assert left == []
+
+
+@pytest.mark.slow
+def test_accelerate_launch_makes_the_model_of_a_call(tmp_path: Path) -> None:
+    """By the command that `pip install accelerate` puts beside Python; with dropout and shuffled batches."""
+    write_checkpoint("bert", tmp_path / "bert")
+    write_rows(tmp_path / "rows.jsonl")
+    recipe = {**_job(tmp_path, "padded", 8), "dropout": {}, "output": str(tmp_path / "launched")}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    launcher = Path(sys.executable).with_name("accelerate")
+    words = ["launch", "--cpu", "--num_processes", "1", "-m", "nlptk", "train", "recipe.yaml"]
+    called = python(launcher, *words, cwd=tmp_path, path=[ROOT], env={**ALONE, "HF_HOME": str(tmp_path / "home")})
+    assert called.code == 0, called.err[-3000:]
+    alone = nlptk.train(tmp_path / "recipe.yaml", output=tmp_path / "called")
+    one = load_file(alone.artifact / "model.safetensors")
+    launched = load_file(tmp_path / "launched" / "model" / "model.safetensors")
+    assert sorted(one) == sorted(launched)
+    for key, tensor in one.items():
+        torch.testing.assert_close(launched[key], tensor, atol=1e-6, rtol=0)
+    assert not torch.equal(one["classifier.weight"], torch.zeros_like(one["classifier.weight"]))
 
 
 @pytest.mark.slow

@@ -141,7 +141,8 @@ def echo(**options: Any) -> Echo:
 def batch_of(task: TextToText, features: Mapping[str, list[Any]], *rows: int) -> dict[str, torch.Tensor]:
     """The batch of some features, or of all."""
     chosen = rows or range(len(features["row"]))
-    inputs = [{key: features[key][row] for key in task.inputs if key in features} for row in chosen]
+    names = [key for key in (*task.inputs, *task.measuring) if key in features]
+    inputs = [{key: features[key][row] for key in names} for row in chosen]
     pad_id = task.tokenizer.pad_token_id
     assert isinstance(pad_id, int)
     return task.collate(inputs, pad_id)

@@ -19,7 +19,7 @@ from typing import Any
 
 from nlptk.errors import DataError
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Part of every key; raise it when what is stored, or how it is read, changes."""
 
 _UNWRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)

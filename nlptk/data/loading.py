@@ -13,6 +13,7 @@ from nlptk.data.columns import check_mapping
 from nlptk.data.encoding import open_dataset, write_part
 from nlptk.data.fingerprint import fingerprint
 from nlptk.data.pools import Part, build_pool
+from nlptk.data.problems import dropped_entry
 from nlptk.data.report import DataReport
 from nlptk.data.rows import ReadSettings, Rows, key_roles, read_source
 from nlptk.data.sources import SPLITS, Given, find_splits
@@ -153,7 +154,7 @@ class _Preparation:
 
     def _dropped(self, split: str, reason: str, count: int, rows: list[Any], source: Rows | None = None) -> None:
         name = source.source.name if source is not None else None
-        self.report.dropped.append({"split": split, "file": name, "reason": reason, "count": count, "rows": rows})
+        self.report.dropped.append(dropped_entry(split, name, reason, count, rows))
 
     def _split(self, rows: Mapping[str, list[Rows]], given: Mapping[str, Given]) -> list[Part]:
         import numpy as np

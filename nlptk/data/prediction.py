@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nlptk.data import cache
 from nlptk.data import labels as encodings
@@ -14,6 +14,7 @@ from nlptk.data.encoding import open_dataset, write_part
 from nlptk.data.inputs import Inputs
 from nlptk.data.loading import read_settings, refuse_bad_rows
 from nlptk.data.pools import Part, build_pool
+from nlptk.data.problems import REMEMBERED, dropped_entry
 from nlptk.data.rows import Rows, read_source
 from nlptk.data.sources import find_sources
 from nlptk.errors import DataError
@@ -33,7 +34,21 @@ def read_rows(
     targets: bool = False,
     rules: RowRules = NO_RULES,
 ) -> Dataset:
-    """The rows of a file in order, without targets, or with them to measure against.
+    """`read_rows_and_dropped` without what was dropped."""
+    return read_rows_and_dropped(path, columns, settings=settings, labels=labels, targets=targets, rules=rules)[0]
+
+
+def read_rows_and_dropped(
+    path: str | Path | list[str],
+    columns: Sequence[Column],
+    *,
+    settings: DataSettings,
+    labels: LabelSpace | None = None,
+    targets: bool = False,
+    rules: RowRules = NO_RULES,
+) -> tuple[Dataset, list[dict[str, Any]]]:
+    """The rows of a file in order, without targets, or with them to measure against; and what the settings dropped, as
+    in `DataReport.dropped`.
 
     settings: columns, encoding, label_separator, label_names, bad_rows, unseen_labels and max_rows count here.
     targets: the target columns are read, and required where the task requires them. labels: the model's labels;
@@ -50,8 +65,8 @@ def read_rows(
 
 def read_whole_rows(
     path: str | Path | list[str], columns: Sequence[Column], *, settings: DataSettings, rules: RowRules = NO_RULES
-) -> tuple[Dataset, Inputs]:
-    """The rows of a file in order without targets, as `read_rows` gives them, and beside them all their columns.
+) -> tuple[Dataset, Inputs, list[dict[str, Any]]]:
+    """The rows of a file in order without targets, all their columns beside them, and what was dropped.
 
     Raises:
         DataError: as `read_rows`.
@@ -59,10 +74,10 @@ def read_whole_rows(
     wanted = [column for column in columns if not column.target]
     check_mapping(settings.columns, columns)
     parts = _parts(path, wanted, settings, without_targets(rules, columns), whole=True)
-    rows = _opened(parts, wanted, settings, None)
+    rows, dropped = _opened(parts, wanted, settings, None)
     names = dict.fromkeys(name for part in parts for name in part.present)
     # without targets no row is dropped but those behind max_rows, so the first ones are the same
-    return rows, Inputs([part.inputs for part in parts if part.inputs is not None], list(names), len(rows))
+    return rows, Inputs([part.inputs for part in parts if part.inputs is not None], list(names), len(rows)), dropped
 
 
 def without_targets(rules: RowRules, columns: Sequence[Column]) -> RowRules:
@@ -86,29 +101,37 @@ def _parts(
     return parts
 
 
-def _opened(parts: list[Rows], wanted: list[Column], settings: DataSettings, labels: LabelSpace | None) -> Dataset:
+def _opened(
+    parts: list[Rows], wanted: list[Column], settings: DataSettings, labels: LabelSpace | None
+) -> tuple[Dataset, list[dict[str, Any]]]:
     known = labels.to_json() if labels is not None else None
     how_rows = [settings.max_rows, settings.unseen_labels, settings.label_names, known]
     identity = [[rows.source.name, rows.file.name] for rows in parts]
     key = cache.key_of("prediction", identity, [[c.role, c.kind] for c in wanted], how_rows)
     entry = cache.find(key)
     if entry is None:
-        part, encoding = _chosen(parts, wanted, settings, labels)
+        part, encoding, unseen = _chosen(parts, wanted, settings, labels)
         with cache.draft(key) as draft:
             write_part(part, draft.path("rows"), wanted, encoding)
-            entry = draft.commit(["rows"], {})
-    return open_dataset(entry.files["rows"])
+            entry = draft.commit(["rows"], {"dropped": unseen})
+    bad = [
+        dropped_entry("rows", rows.source.name, "bad row", rows.problems.count, rows.problems.to_json()["first"])
+        for rows in parts
+        if rows.problems.count
+    ]
+    return open_dataset(entry.files["rows"]), [*bad, *entry.meta["dropped"]]
 
 
 def _chosen(
     rows: list[Rows], columns: Sequence[Column], settings: DataSettings, space: LabelSpace | None
-) -> tuple[Part, encodings.Encoding | None]:
+) -> tuple[Part, encodings.Encoding | None, list[dict[str, Any]]]:
+    """The rows to use, how their labels are encoded, and those left out for labels that the model does not know."""
     import numpy as np
 
     vocabulary: dict[str, int] = {}
     role = next((column.role for column in columns if column.kind == "label"), None)
     pool = build_pool(rows, vocabulary, label_role=role)
-    part, encoding = Part("test", pool, np.arange(pool.count)), None
+    part, encoding, unseen = Part("test", pool, np.arange(pool.count)), None, []
     if space is not None and pool.label_offsets is not None:
         encodings.check_forms([part])
         form = "list" if space.multi else "single"
@@ -118,7 +141,11 @@ def _chosen(
         encoding = encodings.encode_known(space, vocabulary, names=settings.label_names)
         if settings.unseen_labels == "refuse":
             encodings.refuse_unseen(encodings.describe_unseen(part, encoding, vocabulary), space)
-        part = Part("test", pool, np.delete(part.rows, encodings.unseen_rows(part, encoding)))
+        places = encodings.unseen_rows(part, encoding)
+        if len(places):
+            first = [pool.place(int(row)) for row in part.rows[places[:REMEMBERED]]]
+            unseen.append(dropped_entry("rows", None, "label that the model does not know", len(places), first))
+        part = Part("test", pool, np.delete(part.rows, places))
     if settings.max_rows is not None:
         part = Part("test", pool, part.rows[: settings.max_rows])
-    return part, encoding
+    return part, encoding, unseen

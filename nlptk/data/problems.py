@@ -25,6 +25,34 @@ def listed_places(places: Sequence[Mapping[str, Any]], count: int, *, shown: int
     return "; ".join(said) + (f" (and {left} more)" if left else "")
 
 
+def dropped_entry(split: str, file: str | None, reason: str, count: int, rows: Sequence[Any]) -> dict[str, Any]:
+    """One of `DataReport.dropped`. rows: the first of them: {"row", "reason"} where `file` is given, else {"file",
+    "row"}."""
+    return {"split": split, "file": file, "reason": reason, "count": count, "rows": list(rows)}
+
+
+def dropped_lines(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A warning for every kind of row that was left out: how many, why, and where the first ones are."""
+    said = []
+    for item in dropped:
+        places = [{"file": row.get("file", item["file"]), "row": row["row"]} for row in item["rows"]]
+        first = next((f", the first because {row['reason']}" for row in item["rows"] if "reason" in row), "")
+        listed = f" ({listed_places(places, item['count'])})" if places else ""
+        said.append(f"{item['split']}: {item['count']} rows left out: {item['reason']}{first}{listed}")
+    return said
+
+
+def conflict_lines(conflicts: Mapping[str, Any]) -> list[str]:
+    """A warning of equal texts with different labels (`DataReport.conflicts`), if there are any."""
+    if not conflicts.get("count"):
+        return []
+    places = [place for example in conflicts["examples"] for place in example["rows"]]
+    return [
+        f"{conflicts['count']} texts come with different labels, on {conflicts['rows']} rows "
+        f"({listed_places(places, conflicts['rows'])})"
+    ]
+
+
 @dataclass
 class Problems:
     """The bad rows of one source: how many, and row number and reason of the first 20."""

@@ -16,9 +16,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from nlptk.batches import IGNORED, pad
 from nlptk.checkpoints import WARM_START, model_limit
-from nlptk.errors import UnsupportedError
+from nlptk.errors import RecipeError, UnsupportedError
 from nlptk.parts.prompts import Prompt, continuation_ids, end_token, prompt_ids, target_ids
-from nlptk.task import Features, Inferred, Prediction, Preprocessing, Section, Task, TaskOptions
+from nlptk.task import Features, Inferred, LongText, Prediction, Preprocessing, Section, Task, TaskOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,8 @@ SAMPLING = ("temperature", "top_k", "top_p")
 BEAM_SEARCH = ("length_penalty", "early_stopping")
 SAME_NAME = ("min_new_tokens", "num_beams", *SAMPLING, "repetition_penalty", "no_repeat_ngram_size", *BEAM_SEARCH)
 """Options that transformers has by the same name; None leaves what the checkpoint says."""
+DECODING = frozenset({"max_new_tokens", "do_sample", *SAME_NAME})
+"""Options of how a text is written."""
 LONGEST_SHOWN = 400  # characters of a text in the report
 
 
@@ -90,6 +92,8 @@ class TextToText(Task):
 
     Options: ClassVar[type[TaskOptions]] = GenerationOptions
     inputs: ClassVar[tuple[str, ...]] = ("input_ids", "decoder_input_ids", "labels")
+    long_texts: ClassVar[tuple[LongText, ...]] = ("truncate_tail", "truncate_head_tail")
+    changeable: ClassVar[frozenset[str]] = DECODING
     quality: ClassVar[str]
     """The metric that model selection uses where `generate_in_training` is on."""
     answer: ClassVar[str] = "text"
@@ -154,6 +158,8 @@ class TextToText(Task):
         if start is not None:
             settings.decoder_start_token_id = start
         _set_generation(settings, self.settings)
+        if start is not None:
+            _tell_pipelines(model, "text2text-generation", {})
         limit = model_limit(model)
         if start is not None and limit is not None and self.settings.max_new_tokens >= limit:
             raise UnsupportedError(
@@ -171,15 +177,26 @@ class TextToText(Task):
             )
         return room
 
+    def refuse_idle(self) -> None:
+        """Refuse the option that the checkpoint's form does not read. Raises: RecipeError."""
+        idle, read, form = (
+            ("prefix", "prompt", "decoder") if self.is_decoder else ("prompt", "prefix", "encoder-decoder")
+        )
+        usual = type(self.settings).model_fields[idle].default
+        if getattr(self.settings, idle) != usual:
+            raise RecipeError(
+                f"task.{idle}: without effect on a checkpoint that is a{'n' * (form[0] == 'e')} {form}; "
+                f"give task.{read}, or leave it out"
+            )
+
     def settle_prefix(self, model: PreTrainedModel, key: str, usual: str) -> None:
         """What stands before every source of an encoder-decoder: the option, else what the checkpoint says under `key`
-        of its task_specific_params, else `usual`. It is written there for transformers' pipelines; other settings
-        there would overrule those of generation_config.json."""
+        of its task_specific_params, else `usual`. It is written there for transformers' pipelines."""
         known = getattr(model.config, "task_specific_params", None) or {}
         given: str | None = getattr(self.settings, "prefix", None)
         prefix = (known.get(key) or {}).get("prefix", usual) if given is None else given
         self.options = self.settings.model_copy(update={"prefix": prefix})
-        model.config.task_specific_params = {**known, key: {"prefix": prefix}}
+        _tell_pipelines(model, key, {"prefix": prefix})
 
     def featurize(
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
@@ -320,6 +337,15 @@ def _set_generation(settings: GenerationConfig, options: GenerationOptions) -> N
     for name in SAME_NAME:
         if (value := getattr(options, name)) is not None:
             setattr(settings, name, value)
+
+
+def _tell_pipelines(model: PreTrainedModel, task: str, more: Mapping[str, Any]) -> None:
+    """Write what transformers' pipeline of that name is to do into the model's task_specific_params: its own defaults,
+    4 beams and 256 new tokens, win over generation_config.json, but not over these."""
+    settings: Any = model.generation_config
+    known = getattr(model.config, "task_specific_params", None) or {}
+    ours = {"max_new_tokens": settings.max_new_tokens, "num_beams": settings.num_beams or 1}
+    model.config.task_specific_params = {**known, task: {**more, **ours}}
 
 
 def _opening(tokenizer: PreTrainedTokenizerBase) -> int:

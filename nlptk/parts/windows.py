@@ -87,6 +87,13 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 
 
 def _encode(backend: Tokenizer, texts: Sequence[str], special: dict[int, str]) -> list[Encoding]:
+    """Encodings without special tokens; equal texts, such as the context of several questions, share one."""
+    different = list(dict.fromkeys(texts))
+    encodings = dict(zip(different, _encode_each(backend, different, special), strict=True))
+    return [encodings[text] for text in texts]
+
+
+def _encode_each(backend: Tokenizer, texts: Sequence[str], special: dict[int, str]) -> list[Encoding]:
     """Encodings without special tokens.
 
     `split_special_tokens` keeps special tokens from being found before the model sees the text; T5's model, a list of

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from pydantic import ValidationError
+
 from nlptk import artifact, registry
-from nlptk.errors import ArtifactError, DataError
+from nlptk.errors import ArtifactError, DataError, RecipeError
+from nlptk.nearest import did_you_mean
+from nlptk.recipe import message
 from nlptk.task import Features, Ledger, Prediction, Task, input_forms
 
 if TYPE_CHECKING:
@@ -20,31 +23,60 @@ Row = str | Mapping[str, Any] | tuple[str, ...]
 """A text, the roles by name, or the roles in their order."""
 CHUNK_ROWS = 512
 """Rows that a stream reads ahead, to run those of like length together."""
+CHUNK_CHARACTERS = 2_000_000
+"""Of the rows that it reads ahead: fewer rows where they are long, so that the first answer does not wait for all."""
 
 
-def load_task(manifest: artifact.Manifest) -> Task:
-    """The task as it was trained: its options, labels and decisions."""
+def load_task(manifest: artifact.Manifest, changed: Mapping[str, Any] | None = None) -> Task:
+    """The task as it was trained: its options, labels and decisions. changed: options given anew.
+
+    Raises: RecipeError for an option that only training can change, or a value that does not fit.
+    """
     cls = registry.get_task(manifest.task["name"])
-    options = cls.Options.model_validate(manifest.task["options"])
+    trained = manifest.task["options"]
+    task = cls(cls.Options.model_validate(trained), labels=manifest.labels, decision=manifest.decision)
+    if not changed:
+        return task
+    for name, value in changed.items():
+        if name not in task.changeable:
+            can = ", ".join(sorted(task.changeable)) or "nothing"
+            hint = did_you_mean(name, task.changeable)
+            raise RecipeError(f"pipeline: options.{name}: cannot be changed after training{hint}; what can: {can}")
+        if value == "tuned" != trained.get(name):
+            raise RecipeError(
+                f"pipeline: options.{name}: tuned: nothing was tuned in training; give a number, or leave it out"
+            )
+    try:
+        options = cls.Options.model_validate({**trained, **changed})
+    except ValidationError as error:
+        said = [message("pipeline", item, cls.Options, "options.") for item in error.errors()]
+        raise RecipeError("; ".join(said)) from None
     return cls(options, labels=manifest.labels, decision=manifest.decision)
 
 
 def pipeline(
-    model: str | Path, *, batch_size: int = 64, device: str | torch.device | None = None, verify: bool = True
+    model: str | Path,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    verify: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> Pipeline:
     """Load an artifact for prediction.
 
     model: the artifact's folder, or that of the run that made it. batch_size: rows in a forward pass.
     device: torch's name of it; default: the first GPU, else the CPU. verify: check every file's sha256 first.
+    options: settings of the task to answer with in place of those of training, such as {"num_beams": 4}; which ones can
+    be changed is said by the message that refuses another.
 
-    Raises: ArtifactError naming the file and the cure.
+    Raises: ArtifactError naming the file and the cure. RecipeError for an option that cannot be changed.
     """
     import torch
 
     from nlptk.checkpoints import load_model, load_tokenizer
 
     folder, manifest = artifact.load_manifest(model, verify=verify)
-    task = load_task(manifest)
+    task = load_task(manifest, options)
     task.tokenizer = tokenizer = load_tokenizer(str(folder))
     loaded = load_model(str(folder), task, tokenizer)
     if loaded.new or loaded.reshaped:
@@ -119,11 +151,16 @@ class Pipeline:
             raise DataError(f"rows: {rows!r:.40}; expected a text, a mapping of {roles}, or a list of such rows")
 
     def _stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
-        iterator = iter(rows)
-        first = 0
-        while chunk := list(islice(iterator, CHUNK_ROWS)):
-            yield from self._predict([self._row(row, first + index) for index, row in enumerate(chunk)])
-            first += len(chunk)
+        chunk: list[dict[str, Any]] = []
+        size = 0
+        for index, row in enumerate(rows):
+            chunk.append(self._row(row, index))
+            size += _characters(chunk[-1])
+            if len(chunk) == CHUNK_ROWS or size >= CHUNK_CHARACTERS:
+                yield from self._predict(chunk)
+                chunk, size = [], 0
+        if chunk:
+            yield from self._predict(chunk)
 
     def _row(self, row: Row, index: int) -> dict[str, Any]:
         """Roles of one row, checked."""
@@ -134,7 +171,8 @@ class Pipeline:
             given = dict(zip((column.role for column in inputs), row, strict=True))
         found: dict[str, Any] = {}
         if not isinstance(given, Mapping):
-            raise DataError(f"row {index}: expected a text or a mapping of {_roles(inputs)}, got {type(row).__name__}")
+            came = f"{type(row).__name__}{self._wrapping(row)}"
+            raise DataError(f"row {index}: expected a text or a mapping of {_roles(inputs)}, got {came}")
         for column in inputs:
             name = next((name for name in (column.role, *column.names) if name in given), None)
             if name is None:
@@ -148,19 +186,31 @@ class Pipeline:
                 came = "empty" if isinstance(value, str) else f"{type(value).__name__}, not text"
                 raise DataError(f"row {index}: {name} is {came}; every row needs a text")
             found[column.role] = value
-        self._check_roles(found, index)
+        hint = "" if found else self._wrapping([row])
+        self._check_roles(found, index, hint)
         try:
             return self.task.read_row(found)
         except ValueError as error:
-            raise DataError(f"row {index}: {error}") from error
+            raise DataError(f"row {index}: {error}{hint}") from error
 
-    def _check_roles(self, found: Mapping[str, Any], index: int) -> None:
+    def _wrapping(self, value: Any) -> str:
+        """How to give what is the bare value of a nested column, such as a list of messages; "" for anything else."""
+        for column in self.task.columns:
+            if column.kind == "json" and not column.target and isinstance(value, list):
+                try:
+                    self.task.read_row({column.role: value})
+                except ValueError:
+                    continue
+                return f"; a row of {column.role} is given as {{{column.role!r}: [...]}}"
+        return ""
+
+    def _check_roles(self, found: Mapping[str, Any], index: int, hint: str) -> None:
         has, trained = ", ".join(found) or "nothing to read", self.manifest.data["roles"]
         forms = input_forms(self.task.forms, self.task.columns)
         if forms:
             if not any(set(form) <= set(found) for form in forms):
                 wanted = ", or ".join(" and ".join(form) for form in forms)
-                raise DataError(f"row {index}: has {has}; expected {wanted}")
+                raise DataError(f"row {index}: has {has}; expected {wanted}{hint}")
         elif sorted(found) != sorted(trained):
             raise DataError(f"row {index}: has {has}; this model was trained on {', '.join(trained)}")
 
@@ -189,7 +239,7 @@ class Pipeline:
 
         from nlptk.training.inference import run_features
 
-        inputs = [key for key in self.task.inputs if key in found]
+        inputs = [key for key in (*self.task.inputs, *self.task.measuring) if key in found]
         kept = {key: values for key, values in found.items() if key not in inputs}
         features = Features(Dataset.from_dict(kept), Ledger(rows=rows))
         pad_id = self.tokenizer.pad_token_id
@@ -202,6 +252,15 @@ class Pipeline:
             show_progress=False,
         )
         return outputs, features
+
+
+def _characters(value: Any) -> int:
+    """Of all texts in a row, however nested."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0
 
 
 def _roles(columns: Iterable[Any]) -> str:

@@ -51,6 +51,7 @@ def embed(loaded: Pipeline, texts: str | Iterable[str], *, normalize: bool = Tru
     Raises:
         DataError: a text that is empty or no text, by its place. UnsupportedError: the task embeds none.
     """
+    _check_texts("texts", texts)
     if isinstance(texts, str):
         single: np.ndarray = embed(loaded, [texts], normalize=normalize)[0]
         return single
@@ -75,6 +76,8 @@ def search(
         raise DataError(f"top_k: {top_k}; expected at least 1")
     if isinstance(corpus, str) or (isinstance(corpus, np.ndarray) and corpus.dtype.kind in "US"):
         raise DataError(f"corpus: {type(corpus).__name__}; expected a list of texts, or an array of embeddings")
+    _check_texts("queries", queries)
+    _check_texts("corpus", corpus)
     wanted = unit_length(embed(loaded, [queries] if isinstance(queries, str) else queries).astype(np.float64))
     texts: list[Any] | None = None
     if isinstance(corpus, np.ndarray):
@@ -87,6 +90,12 @@ def search(
         for found in nearest(wanted, blocks, top_k=top_k)
     ]
     return hits[0] if isinstance(queries, str) else hits
+
+
+def _check_texts(what: str, given: object) -> None:
+    """Refuse what is neither a text nor anything that holds texts. Raises: DataError."""
+    if not isinstance(given, Iterable):
+        raise DataError(f"{what}: {given!r:.40}; expected a text or a list of texts")
 
 
 def nearest(

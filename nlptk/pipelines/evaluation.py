@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlptk.data import fingerprint, read_rows
+import yaml
+
+from nlptk.data import fingerprint, read_rows_and_dropped
+from nlptk.data.problems import dropped_lines
 from nlptk.environment import Watch
 from nlptk.errors import DataError
 from nlptk.pipelines.artifact import Pipeline, pipeline
 from nlptk.recipe import DataSettings
 from nlptk.report import sections, write_report
 from nlptk.task import Figure, Scores
-from nlptk.training.features import make_features
+from nlptk.training.features import cut_warnings, make_features
 from nlptk.training.inference import run_features
 from nlptk.training.preparation import known_labels, token_fetch
 from nlptk.training.reporting import context, headline, ledger_section, length_section, result_sections
@@ -25,12 +28,14 @@ from nlptk.training.reporting import context, headline, ledger_section, length_s
 class EvaluationResult:
     """What was measured.
 
-    figures: metric -> value with its interval; report: report.html, beside report.json and all_results.json;
+    figures: metric -> value with its interval; rows: how many were measured on; dropped: those left out, as in
+    `nlptk.data.DataReport`; report: report.html, beside report.json and all_results.json;
     warnings: what the figures alone may hide.
     """
 
     figures: dict[str, Figure]
     rows: int
+    dropped: list[dict[str, Any]]
     report: Path
     warnings: list[str]
 
@@ -53,10 +58,11 @@ def evaluate(
     task = loaded.task
     if settings.train is None:
         raise DataError("data.train: missing; give the file with the labelled rows to measure on")
-    rows = read_rows(
+    rows, dropped = read_rows_and_dropped(
         settings.train, task.columns, settings=settings, labels=task.labels, targets=True, rules=task.rules()
     )
-    rows = known_labels(task, rows, "rows", drop=settings.unseen_labels == "drop")
+    rows, unseen = known_labels(task, rows, "rows", drop=settings.unseen_labels == "drop")
+    dropped.extend(unseen)
     found = fingerprint(rows)
     features = make_features(task, rows, loaded.tokenizer, loaded.manifest.preprocessing, rows_fingerprint=found)
     outputs, loss = run_features(
@@ -69,16 +75,22 @@ def evaluate(
     scores = task.score(task.pool(outputs, features), rows, bootstrap=bootstrap, sections=True, seed=seed)
     if loss is not None:
         scores.figures["loss"] = Figure(loss)
+    scores.warnings.extend([*dropped_lines(dropped), *cut_warnings({"the rows": features.ledger}, task)])
     watch.lap("measuring")
-    facts = {"source": str(settings.train), "rows": len(rows), "fingerprint": found}
+    columns = ", ".join(column.role for column in task.columns if column.role in rows.column_names)
+    facts = {"source": str(settings.train), "rows": len(rows), "columns": columns, "fingerprint": found}
+    left_out = [
+        [item["reason"], item["count"], line] for item, line in zip(dropped, dropped_lines(dropped), strict=True)
+    ]
     parts = [
         sections.facts("Rows", facts, group="Data"),
+        *([sections.table("Rows left out", ["reason", "rows", "which"], left_out, group="Data")] if left_out else []),
         ledger_section({"rows": features.ledger}),
         length_section({"rows": features}, loaded.manifest.preprocessing.max_length),
     ]
     folder = Path(output) if output is not None else _default_output(loaded.folder, settings.train)
     report = _report(folder, loaded, scores, parts, seed=seed, watch=watch)
-    return EvaluationResult(scores.figures, len(rows), report, scores.warnings)
+    return EvaluationResult(scores.figures, len(rows), dropped, report, scores.warnings)
 
 
 def _default_output(model: Path, source: str | list[str]) -> Path:
@@ -92,13 +104,15 @@ def _report(
 ) -> Path:
     training = loaded.manifest.data.get("fingerprint", "unknown")
     trained = sections.facts("Model", {"folder": str(loaded.folder), "trained on": training}, group="Model")
+    said = yaml.safe_dump(loaded.manifest.recipe, sort_keys=False, allow_unicode=True)
+    recipe = sections.code("Recipe of the model", said, language="yaml", group="Model")
     report: Mapping[str, Any] = {
         "title": f"{loaded.task.name} · {loaded.folder.name}",
         "subtitle": "evaluation",
         "warnings": scores.warnings,
         "headline": headline(scores.figures, loaded.task),
         "primary": loaded.task.primary(),
-        "sections": [*result_sections({"the rows": scores}), *parts, trained],
+        "sections": [*result_sections({"the rows": scores}), *parts, trained, recipe],
         "context": context(seed, watch),
     }
     page = write_report(output, report)[1]

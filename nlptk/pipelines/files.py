@@ -42,12 +42,14 @@ FLUSH_ROWS = 256
 
 @dataclass(frozen=True)
 class PredictionResult:
-    """rows: predictions in the target; resumed: how many of them an interrupted call had already made."""
+    """rows: predictions in the target; resumed: how many of them an interrupted call had already made; truncated: how
+    many are of texts that were cut; dropped: rows left out, as in `nlptk.data.DataReport`."""
 
     target: Path
     rows: int
     resumed: int
     truncated: int
+    dropped: list[dict[str, Any]]
 
 
 def predict(
@@ -80,7 +82,8 @@ def _predict(
     model: str | Path, source: str | Path, target: Path, partial: Path, *, batch_size: int, settings: DataSettings
 ) -> PredictionResult:
     loaded = pipeline(model, batch_size=batch_size)
-    rows, inputs = read_whole_rows(str(source), loaded.task.columns, settings=settings, rules=loaded.task.rules())
+    task = loaded.task
+    rows, inputs, dropped = read_whole_rows(str(source), task.columns, settings=settings, rules=task.rules())
     identity = _identity(loaded, rows)
     done = _resume(partial, identity)
     with partial.open("a", encoding="utf-8") as file:
@@ -93,7 +96,7 @@ def _predict(
     space = loaded.manifest.labels
     truncated = _join(target, partial, rows, inputs, labels=space.names if space is not None else ())
     partial.unlink()
-    return PredictionResult(target, len(rows), done or 0, truncated)
+    return PredictionResult(target, len(rows), done or 0, truncated, dropped)
 
 
 def _join(target: Path, partial: Path, rows: Dataset, inputs: Inputs, *, labels: Sequence[str]) -> int:

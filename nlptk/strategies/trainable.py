@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nlptk.errors import UnsupportedError
 from nlptk.strategies.contract import Group
+from nlptk.strategies.layer_map import map_layers
 
 if TYPE_CHECKING:
     from torch import nn
+
+TRAINED_COPY = ".modules_to_save.default."
+"""In the names of a head that PEFT trains; ".original_module." stands there in those of the head as it was."""
 
 
 def apply_trainable(groups: Iterable[Group], names: Collection[str]) -> int:
@@ -45,7 +50,7 @@ def parameter_report(model: nn.Module, groups: Iterable[Group], *, staged: bool 
     """What trains at some point of a run, JSON-able.
 
     staged: not all of it from the first step on. Returns: that; trainable and total (scalars; a tied parameter counts
-    once), percent (0 to 100) and, for each group, name, size (scalars) and lr_scale.
+    once), percent (0 to 100), for each group name, size (scalars) and lr_scale, and the model's `parts`.
     """
     groups = list(groups)
     trainable = sum(group.size for group in groups)
@@ -56,7 +61,30 @@ def parameter_report(model: nn.Module, groups: Iterable[Group], *, staged: bool 
         "percent": 100.0 * trainable / total if total else 0.0,
         "staged": staged,
         "groups": [{"name": g.name, "size": g.size, "lr_scale": g.lr_scale} for g in groups],
+        "parts": parts_report(model, groups),
     }
+
+
+def parts_report(model: nn.Module, groups: Iterable[Group]) -> list[dict[str, Any]]:
+    """What trains in each part of a model, from the head down, frozen parts included: name, size and trained (scalars),
+    groups (names). A model whose layers cannot be told is one part."""
+    group_of = {id(parameter): group.name for group in groups for _, parameter in group.parameters}
+    try:
+        found = map_layers(model)
+        layers = [(f"layer.{place}", layer) for place, layer in reversed(list(enumerate(found.layers)))]
+        parts = [("head", found.head), *layers, ("embeddings", found.embeddings)]
+    except UnsupportedError:
+        parts = [("model", list(model.named_parameters()))]
+    names = {name for _, parameters in parts for name, _ in parameters}
+    report = []
+    for part, parameters in parts:
+        # PEFT keeps the head as it was beside the one that trains
+        kept = [p for name, p in parameters if name.replace(".original_module.", TRAINED_COPY) not in names - {name}]
+        trained = [p for p in kept if id(p) in group_of]
+        if kept:
+            sizes = {"size": sum(p.numel() for p in kept), "trained": sum(p.numel() for p in trained)}
+            report.append({"name": part, **sizes, "groups": list(dict.fromkeys(group_of[id(p)] for p in trained))})
+    return report
 
 
 def trained_share(report: Mapping[str, Any]) -> str:

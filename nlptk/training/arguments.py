@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from nlptk.errors import RecipeError
 from nlptk.nearest import did_you_mean
+from nlptk.training.cpu_bf16 import asks_for_bf16, prepare_cpu_bf16
 
 _ELSEWHERE = {
     "output_dir": "is `output` of the recipe",
@@ -109,10 +110,8 @@ def training_arguments(block: Mapping[str, Any], facts: RunFacts, *, where: str)
             f"{where}: early_stopping: needs a validation split, evaluations and checkpoints to restore the best one; "
             "set data.validation, and leave eval_strategy, save_strategy and load_best_model_at_end to their defaults"
         )
-    if merged.get("bf16") and not torch.cuda.is_available():
-        from nlptk.training.cpu_bf16 import prepare_cpu_bf16
-
-        prepare_cpu_bf16()
+    if (asked := asks_for_bf16(merged)) and _on_cpu(merged):
+        prepare_cpu_bf16(asked)
         # transformers takes bf16 on a CPU only where the CPU was asked for
         merged.setdefault("use_cpu", not torch.accelerator.is_available())
     try:
@@ -153,7 +152,7 @@ def _defaults(given: Mapping[str, Any], facts: RunFacts) -> dict[str, Any]:
         "save_total_limit": 1,
         "load_best_model_at_end": facts.has_validation,
         "train_sampling_strategy": "random" if facts.packed else "group_by_length",
-        "bf16": not (given.get("fp16") or given.get("use_cpu")) and _gpu_has_bf16(),
+        "bf16": not (given.get("fp16") or _on_cpu(given)) and _gpu_has_bf16(),
         "dataloader_pin_memory": torch.cuda.is_available(),
         "ddp_find_unused_parameters": facts.scheduled,
         "report_to": "none",
@@ -214,7 +213,16 @@ def whole_steps(args: Any, max_steps: int) -> Iterator[None]:
             setattr(args, key, value)
 
 
+def _on_cpu(training: Mapping[str, Any]) -> bool:
+    """Whether the run is one on the CPU, for want of a GPU or as `training` or `accelerate launch --cpu` says."""
+    import torch
+    from accelerate.utils import parse_flag_from_env
+
+    asked = training.get("use_cpu") or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return bool(asked) or not torch.cuda.is_available()
+
+
 def _gpu_has_bf16() -> bool:
     import torch
 
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

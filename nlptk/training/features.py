@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 1  # raise it when featurizing changes, so that old caches are not met
-_BATCH_ROWS = 1000
+FORMAT = 2  # raise it when featurizing changes, so that old caches are not met
+BATCH_ROWS = 1000
+BATCH_BYTES = 2_000_000
+"""Of text that is tokenized at once: the encodings of it take a hundred times as much memory."""
+_LEAST_ROWS = 8
 _QUICK_ROWS = 20_000  # some two seconds of tokenizing
-_LEDGER_COLUMNS = ("tokens", "labels_lost")
+_LEDGER_COLUMNS = ("tokens", "untrained", "labels_lost")
+NOTABLE_LOSS = 0.05  # of a split's tokens; below it few rows are touched
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -84,7 +88,7 @@ def make_features(
                 rows.map(
                     featurize,
                     batched=True,
-                    batch_size=_BATCH_ROWS,
+                    batch_size=rows_at_once(rows, roles),
                     with_indices=True,
                     remove_columns=rows.column_names,
                     cache_file_name=str(draft.path("features")),
@@ -95,6 +99,13 @@ def make_features(
     dataset = Dataset.from_file(str(entry.files["features"]))
     ledger = _ledger(dataset, len(rows))
     return Features(dataset.remove_columns([c for c in _LEDGER_COLUMNS if c in dataset.column_names]), ledger)
+
+
+def rows_at_once(rows: Dataset, roles: Sequence[str]) -> int:
+    """How many rows of the usual length are tokenized together, so that memory does not grow with long texts."""
+    table = rows.data
+    row_bytes = sum(table.column(role).nbytes for role in roles) / max(1, table.num_rows)
+    return int(min(BATCH_ROWS, max(_LEAST_ROWS, BATCH_BYTES / max(1.0, row_bytes))))
 
 
 @contextmanager
@@ -135,7 +146,23 @@ def _ledger(dataset: Dataset, rows: int) -> Ledger:
         rows=rows,
         tokens=int(column("tokens").sum()),
         tokens_lost=int(lost.sum()),
+        tokens_untrained=int(column("untrained").sum()),
         rows_truncated=int((lost > 0).sum()),
         rows_windowed=int((np.bincount(column("row"), minlength=1) > 1).sum()),
         labels_lost=int(column("labels_lost").sum()),
     )
+
+
+def cut_warnings(ledgers: Mapping[str, Ledger], task: Task) -> list[str]:
+    """A warning of each split of which more than NOTABLE_LOSS of the tokens reach no feature, or no training step."""
+    window = ["preprocessing.long_text=window"] if "window" in task.long_texts else []
+    cures = ["a larger preprocessing.max_length", *window, *filter(None, [task.long_text_cure])]
+    found = []
+    for split, ledger in ledgers.items():
+        if ledger.tokens_lost > NOTABLE_LOSS * ledger.tokens:
+            share = ledger.tokens_lost / ledger.tokens
+            found.append(f"{split}: {share:.0%} of the tokens were cut off, unread; give {' or '.join(cures)}")
+        elif split == "train" and ledger.tokens_untrained > NOTABLE_LOSS * ledger.tokens:
+            share = ledger.tokens_untrained / ledger.tokens
+            found.append(f"{split}: {share:.0%} of the tokens are not trained on: training takes long texts cut")
+    return found

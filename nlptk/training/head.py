@@ -70,13 +70,14 @@ def final_linear(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
                 found = (inside, module)
     if found is None:
         raise UnsupportedError(
-            f"head norm: {what} has no nn.Linear with {labels} outputs (num_labels) in its head to put a norm before"
+            f"head.norm: {what} has no nn.Linear with {labels} outputs (num_labels) in its head to put a norm before; "
+            "leave it at head.norm=none"
         )
     path, linear = found
     if linear.bias is None:
         raise UnsupportedError(
-            f"head norm: the head of {what} ({path}) has no bias, so the norm's shift could not be folded into it and "
-            "the saved model would not be a plain transformers model; switch head_norm off"
+            f"head.norm: the head of {what} ({path}) has no bias, so the norm's shift could not be folded into it and "
+            "the saved model would not be a plain transformers model; leave it at head.norm=none"
         )
     parent_path, _, name = path.rpartition(".")
     return inner.get_submodule(parent_path), name, linear

@@ -14,14 +14,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from nlptk import registry
 from nlptk.checkpoints import LoadedModel, default_max_length, load_config, load_model, load_tokenizer, model_limit
 from nlptk.data import Splits, fingerprint, load_splits
+from nlptk.data.problems import REMEMBERED, conflict_lines, dropped_entry, dropped_lines
 from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.recipe import PreprocessingSettings, Recipe
 from nlptk.strategies.contract import Group, Strategy
 from nlptk.strategies.trainable import parameter_report
-from nlptk.task import Features, Preprocessing, Task
+from nlptk.task import Features, LongText, Preprocessing, Task
 from nlptk.training import packing, stored_features
 from nlptk.training.dropout import override_dropout
-from nlptk.training.features import features_key, make_features
+from nlptk.training.features import cut_warnings, features_key, make_features
 from nlptk.training.head import add_head_norm
 from nlptk.training.readout import reads_one_vector
 from nlptk.training.trainer import EvaluationSet
@@ -67,26 +68,31 @@ def make_task(recipe: Recipe, data: Splits) -> Task:
     assert data.train is not None
     task.fit(data.train)
     for split, rows in present(data).items():
-        known = known_labels(task, rows, split, drop=recipe.data.unseen_labels == "drop")
-        if known is not rows:
+        known, dropped = known_labels(task, rows, split, drop=recipe.data.unseen_labels == "drop")
+        if dropped:
             setattr(data, split, known)
             data.report.fingerprints[split], data.report.rows[split] = fingerprint(known), len(known)
-            dropped = {"split": split, "file": None, "reason": "label not in training", "count": len(rows) - len(known)}
-            data.report.dropped.append({**dropped, "rows": []})
+            data.report.dropped.extend(dropped)
     return task
 
 
-def known_labels(task: Task, rows: Dataset, split: str, *, drop: bool) -> Dataset:
-    """The rows without those that have a label `task` never saw. Raises: DataError naming them, unless they drop."""
+def known_labels(task: Task, rows: Dataset, split: str, *, drop: bool) -> tuple[Dataset, list[dict[str, Any]]]:
+    """The rows without those that have a label `task` never saw, and these as in `DataReport.dropped`.
+
+    Raises: DataError naming them, unless they drop.
+    """
     unseen = task.unseen(rows)
     if not unseen:
-        return rows
+        return rows, []
     if not drop:
         raise DataError(f"{split}: labels that no training row has: {_unseen_listed(unseen, rows)}")
     without = {index for index, _ in unseen}
     if len(without) == len(rows):
         raise DataError(f"{split}: no row is left without labels that training never saw; give other rows")
-    return rows.select([index for index in range(len(rows)) if index not in without])
+    first = [rows[index] for index in sorted(without)[:REMEMBERED]]
+    places = [{"file": row["source_file"], "row": row["source_row"]} for row in first]
+    kept = rows.select([index for index in range(len(rows)) if index not in without])
+    return kept, [dropped_entry(split, None, "label not in training", len(without), places)]
 
 
 def _unseen_listed(unseen: Sequence[tuple[int, str]], rows: Dataset) -> str:
@@ -130,7 +136,7 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
     loaded = load_model(recipe.model, task, tokenizer, config=config, revision=recipe.model_revision)
     if recipe.head.norm == "batch":
         add_head_norm(loaded.model)
-    preprocessing = make_preprocessing(recipe.preprocessing, tokenizer, loaded.model)
+    preprocessing = make_preprocessing(recipe.preprocessing, task, tokenizer, loaded.model)
     trained = strategy.prepare(loaded.model, tokenizer)  # a refusal comes before the wait for the tokens
     groups = strategy.groups(trained)
     splits = {name: tokenize(task, rows, tokenizer, preprocessing, data) for name, rows in present(data).items()}
@@ -149,6 +155,20 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
         parameters=parameter_report(trained, groups, staged=strategy.scheduled()),
         backbone_once=strategy.runs_backbone_once and reads_one_vector(loaded.model),
     )
+
+
+def caveats(prepared: Prepared) -> list[str]:
+    """Warnings of what is known before anything is measured."""
+    ledgers = {name: split.features.ledger for name, split in prepared.splits.items()}
+    own = prepared.task.caveats(prepared.preprocessing)
+    found = prepared.data.report
+    return [
+        *dropped_lines(found.dropped),
+        *conflict_lines(found.conflicts),
+        *left_random(prepared),
+        *cut_warnings(ledgers, prepared.task),
+        *own,
+    ]
 
 
 def left_random(prepared: Prepared) -> list[str]:
@@ -186,19 +206,35 @@ def tokenize(
 
 
 def make_preprocessing(
-    settings: PreprocessingSettings, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
+    settings: PreprocessingSettings, task: Task, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
 ) -> Preprocessing:
-    """The recipe's preprocessing with its length resolved. Raises: UnsupportedError past the model's positions."""
+    """The recipe's preprocessing with what it leaves open resolved.
+
+    Raises: UnsupportedError past the model's positions. RecipeError for what the task cannot do with long texts.
+    """
     limit = model_limit(model)
     length = settings.max_length or default_max_length(tokenizer, model)
     if limit is not None and length > limit:
         raise UnsupportedError(
             f"preprocessing.max_length: {length} is more than the {limit} positions of the model; "
-            "give at most that, with long_text=window for longer texts"
+            f"give at most that{', with long_text=window for longer texts' * ('window' in task.long_texts)}"
         )
     if settings.stride >= length:
         raise RecipeError(f"preprocessing.stride: {settings.stride} is not less than max_length {length}")
-    return Preprocessing(length, settings.long_text, settings.stride)
+    return Preprocessing(length, _long_text(task, settings.long_text), settings.stride)
+
+
+def _long_text(task: Task, wanted: LongText | None) -> LongText:
+    """What happens to long texts: as wanted, else the task's default."""
+    if wanted is None:
+        return task.long_texts[0]
+    if wanted not in task.long_texts:
+        more = f", or set {task.long_text_cure}" if task.long_text_cure else ""
+        raise RecipeError(
+            f"preprocessing.long_text: {wanted}: task {task.name} cannot do this; give "
+            f"{' or '.join(task.long_texts)}, or leave it out{more}"
+        )
+    return wanted
 
 
 @dataclass(frozen=True)
@@ -213,8 +249,8 @@ class Batching:
 
 
 def token_fetch(task: Task, features: Features, pad_id: int) -> Any:
-    """Feature indices -> a padded batch."""
-    inputs = model_inputs(task, features)
+    """Feature indices -> a padded batch, to measure with."""
+    inputs = model_inputs(task, features, measuring=True)
 
     def fetch(indices: list[int]) -> dict[str, torch.Tensor]:
         return task.collate(inputs.__getitems__(indices), pad_id)
@@ -222,9 +258,10 @@ def token_fetch(task: Task, features: Features, pad_id: int) -> Any:
     return fetch
 
 
-def model_inputs(task: Task, features: Features) -> Dataset:
-    """The columns of the features that a batch is made of."""
-    return features.dataset.select_columns([c for c in task.inputs if c in features.dataset.column_names])
+def model_inputs(task: Task, features: Features, *, measuring: bool = False) -> Dataset:
+    """The columns of the features that a batch is made of, to train on or to measure with."""
+    wanted = [*task.inputs, *task.measuring] if measuring else task.inputs
+    return features.dataset.select_columns([c for c in wanted if c in features.dataset.column_names])
 
 
 def evaluation_set(task: Task, split: TokenizedSplit, pad_id: int) -> EvaluationSet:

@@ -1,15 +1,29 @@
-"""What a run prints: one bar, and one line an evaluation."""
+"""What a run prints: one bar, and one line an evaluation; a search has a bar over its runs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 DELAY_S = 2
+
+
+@contextmanager
+def trial_bar(trials: int, *, disable: bool | None) -> Iterator[Callable[[int], None]]:
+    """A bar over the trials of a search of more than two seconds; yields what is to be told the number, from 0, of each
+    trial that begins. Where no terminal can redraw a bar, Optuna's own line a trial shows how far it is."""
+    with tqdm(total=trials, desc="trials", unit="trial", delay=DELAY_S, disable=disable or None) as bar:
+
+        def reach(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield reach
+        reach(trials)
 
 
 class Progress(TrainerCallback):

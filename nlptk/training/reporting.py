@@ -14,7 +14,7 @@ from nlptk.recipe import Recipe, to_yaml
 from nlptk.report import sections, write_report
 from nlptk.strategies.trainable import trained_share
 from nlptk.task import Features, Figure, Ledger, Scores, Section, Task
-from nlptk.training.preparation import Prepared, left_random
+from nlptk.training.preparation import Prepared, caveats
 
 if TYPE_CHECKING:
     from nlptk.training.trainer import NlptkTrainer
@@ -53,7 +53,7 @@ def write_training_report(
         "subtitle": f"{recipe.strategy['name']} fine-tuning; headline figures on the {measured} split",
         "headline": headline(figures, prepared.task),
         "primary": prepared.task.primary() if figures else None,
-        "warnings": [*left_random(prepared), *warnings_of(scores)],
+        "warnings": [*caveats(prepared), *warnings_of(scores)],
         "sections": parts,
         "context": context(recipe.seed, watch),
     }
@@ -161,6 +161,10 @@ def _training_sections(
     parameters = prepared.parameters
     began = {group: step for step, names in reversed(trainer.unfreezing) for group in names}
     groups = [[g["name"], g["size"], g["lr_scale"], began.get(g["name"])] for g in parameters["groups"]]
+    parts = [
+        [part["name"], part["size"], part["trained"], ", ".join(part["groups"]) or "frozen"]
+        for part in parameters["parts"]
+    ]
     facts = {
         "strategy": recipe.strategy["name"],
         "trainable parameters": trained_share(parameters),
@@ -178,6 +182,7 @@ def _training_sections(
     return [
         sections.facts("Run", facts, group="Training"),
         sections.table("Parameter groups", columns, groups, group="Training"),
+        sections.table("Parts of the model", ["part", "parameters", "trained", "groups"], parts, group="Training"),
         *_curves(trainer.state.log_history, prepared.task.primary()),
         sections.code("Recipe", to_yaml(recipe), language="yaml", group="Training"),
     ]

@@ -29,7 +29,7 @@ from nlptk.training.optimizers import default_learning_rate, default_weight_deca
 from nlptk.training.preparation import (
     Batching,
     Prepared,
-    left_random,
+    caveats,
     load_data,
     prepare,
     stored_batching,
@@ -105,7 +105,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         figures={split: found.figures for split, found in scores.items()},
         metrics=metrics,
         parameters=prepared.parameters,
-        warnings=[*left_random(prepared), *warnings_of(scores)],
+        warnings=[*caveats(prepared), *warnings_of(scores)],
     )
 
 

@@ -55,20 +55,35 @@ class _Schedule(TrainerCallback):
         self._strategy = strategy
         self._groups = groups
         self._active: frozenset[str] | None = None
-        self.changes: list[tuple[int, list[str]]] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._total_steps = state.max_steps
+        # state.num_train_epochs is rounded up: 1.5 epochs, or max_steps in the middle of one, count as whole ones
+        batches = len(kwargs["train_dataloader"])
+        self._steps_per_epoch = max(1, math.ceil(batches / args.gradient_accumulation_steps))
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # state.num_train_epochs is rounded up: 1.5 epochs, or max_steps in the middle of one, count as whole ones
-        batches = len(kwargs["train_dataloader"])
-        steps_per_epoch = max(1, math.ceil(batches / args.gradient_accumulation_steps))
-        progress = Progress(state.global_step, state.max_steps, steps_per_epoch)
-        active = self._strategy.trainable_at(progress, self._groups)
+        active = self._trainable_at(state.global_step)
         if active != self._active:
             apply_trainable(self._groups, active)
             self._active = active
-            self.changes.append((state.global_step, [g.name for g in self._groups if g.name in active]))
+
+    def stages(self, steps: int) -> list[tuple[int, frozenset[str]]]:
+        """(step, names of the groups that train from it on) in the first `steps` of the run, whichever of them this
+        process took itself."""
+        found: list[tuple[int, frozenset[str]]] = []
+        for step in range(steps if self._strategy.scheduled() else min(steps, 1)):
+            active = self._trainable_at(step)
+            if not found or active != found[-1][1]:
+                found.append((step, active))
+        return found
+
+    def _trainable_at(self, step: int) -> frozenset[str]:
+        return self._strategy.trainable_at(Progress(step, self._total_steps, self._steps_per_epoch), self._groups)
 
 
 class NlptkTrainer(SafeTrainer):
@@ -111,9 +126,9 @@ class NlptkTrainer(SafeTrainer):
         self._schedule.begin(strategy, optimization.groups)
 
     @property
-    def unfreezing(self) -> list[tuple[int, list[str]]]:
+    def unfreezing(self) -> list[tuple[int, frozenset[str]]]:
         """When what trains changed: (global step, names of the groups that train from it on)."""
-        return self._schedule.changes
+        return self._schedule.stages(self.state.global_step)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
         rows: Any = self.train_dataset

@@ -35,10 +35,12 @@ from nlptk.training.preparation import (
     stored_batching,
     token_batching,
 )
+from nlptk.training.progress import trial_bar
 from nlptk.training.readout import stored_backbone
 from nlptk.training.trainer import NlptkTrainer, Optimization
 
 DEFAULT_SPACE: dict[str, Any] = {
+    "strategy": {"choices": ["full", "gradual_unfreezing", "lora"]},  # those that no pairing of task and model refuses
     "training.num_train_epochs": {"choices": [1, 2, 3, 4]},
     "training.per_device_train_batch_size": {"choices": [16, 32]},
 }
@@ -126,18 +128,26 @@ class _TuneTrainer(NlptkTrainer):
         return built["trained"]
 
 
-def tune(recipe: Recipe, *, trials: int, space: Mapping[str, Any] | None, where: str = "recipe") -> TuneResult:
+def tune(
+    recipe: Recipe,
+    *,
+    trials: int,
+    space: Mapping[str, Any] | None,
+    strategy_given: bool,
+    where: str = "recipe",
+) -> TuneResult:
     """Search, and write `best_recipe.yaml` and `trials.json` into the output folder.
 
     space: recipe key -> [low, high] or {"choices": [...]}; keys are `strategy` and those of `training`. What the recipe
-    itself sets under `training` leaves the default space. A trial counts with the best of its evaluations, as a run
-    that restores its best checkpoint does.
+    itself sets under `training` leaves the default space, and so does its strategy where
+    strategy_given; but a learning rate that it sets is what the rates of its strategy are searched around. A trial
+    counts with the best of its evaluations, as a run that restores its best checkpoint does.
     Raises: NlptkError; MissingExtraError without Optuna.
     """
     if importlib.util.find_spec("optuna") is None:
         raise MissingExtraError('nlptk tune: needs Optuna; pip install "nlptk-hf[tune]"')
 
-    pinned = {f"training.{key}" for key in recipe.training}
+    pinned = {f"training.{key}" for key in recipe.training} | ({"strategy"} if strategy_given else set())
     searched = {key: values for key, values in DEFAULT_SPACE.items() if key not in pinned}
     chosen = _checked_space({**searched, **(space or {})}, where)
     output = Path(recipe.output)
@@ -164,17 +174,23 @@ def _search(recipe: Recipe, trainer: _TuneTrainer, space: Mapping[str, Any], *, 
 
     storage = optuna.storages.InMemoryStorage()
     lower = metric in trainer.task.lower_is_better
-    trainer.hyperparameter_search(
-        hp_space=lambda trial: _suggest(trial, space, recipe),
-        compute_objective=lambda metrics: trainer.best_so_far(metrics[f"eval_{metric}"], lower=lower),
-        n_trials=trials,
-        direction="minimize" if lower else "maximize",
-        backend="optuna",
-        sampler=optuna.samplers.TPESampler(seed=recipe.seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
-        storage=storage,
-        study_name="nlptk",
-    )
+    with trial_bar(trials, disable=trainer.args.disable_tqdm) as begun:
+
+        def suggest(trial: Any) -> dict[str, Any]:
+            begun(trial.number)
+            return _suggest(trial, space, recipe)
+
+        trainer.hyperparameter_search(
+            hp_space=suggest,
+            compute_objective=lambda metrics: trainer.best_so_far(metrics[f"eval_{metric}"], lower=lower),
+            n_trials=trials,
+            direction="minimize" if lower else "maximize",
+            backend="optuna",
+            sampler=optuna.samplers.TPESampler(seed=recipe.seed),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+            storage=storage,
+            study_name="nlptk",
+        )
     return optuna.load_study(study_name="nlptk", storage=storage)
 
 

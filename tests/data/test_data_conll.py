@@ -92,7 +92,7 @@ def test_a_file_of_tokens_alone_can_be_predicted_and_not_trained_on(write: Write
 
 def test_predictions_keep_the_tags_of_their_file(write: Write) -> None:
     path = write("a.conll", "EU\tB-ORG\nrejects\tO\n")
-    rows, inputs = read_whole_rows(path, COLUMNS, settings=DataSettings.model_validate({}), rules=FORMS)
+    rows, inputs, _ = read_whole_rows(path, COLUMNS, settings=DataSettings.model_validate({}), rules=FORMS)
     assert rows.column_names == ["tokens", "source_file", "source_row"]
     assert list(inputs) == [{"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]}]
 

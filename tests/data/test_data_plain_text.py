@@ -43,7 +43,7 @@ def test_the_lines_are_those_of_the_text_loader_of_datasets(tmp_path: Path) -> N
 def test_lines_are_read_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nlptk.data.plain_text.BATCH_ROWS", 2)
     (tmp_path / "a.txt").write_text("".join(f"line {n}\n\n" for n in range(5)))
-    rows, inputs = read_whole_rows(tmp_path / "a.txt", COLUMNS, settings=DataSettings.model_validate({}))
+    rows, inputs, _ = read_whole_rows(tmp_path / "a.txt", COLUMNS, settings=DataSettings.model_validate({}))
     assert rows["text"][:] == [f"line {n}" for n in range(5)]
     assert rows["source_row"][:] == [1, 2, 3, 4, 5]
     assert inputs.names == ["text"]

@@ -11,6 +11,7 @@ import pytest
 
 from nlptk.checkpoints import load_tokenizer
 from nlptk.errors import UnsupportedError
+from nlptk.parts import windows
 from nlptk.parts.windows import RowWindows, window_rows
 from nlptk.strategies.prompt_tokens import with_prompt_tokens
 from nlptk.task import Preprocessing
@@ -188,3 +189,25 @@ def test_an_ordinary_added_token_is_still_found(tmp_path: Path) -> None:
     tokenizer.add_tokens(["[TITLE]"])
     row = _one(tokenizer, "[TITLE] late", None, 1000)
     assert row.windows[0].ids[1] == tokenizer.convert_tokens_to_ids("[TITLE]")
+
+
+def test_a_text_that_several_rows_share_is_encoded_once_and_gives_each_what_it_gives_alone(
+    tokenizers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, how = tokenizers["bert"], Preprocessing(16, "window", 4)
+    context = " ".join(WORDS)
+    questions, contexts = ["where is it", "late", "where is it"], [context, context, "late"]
+    encoded: list[str] = []
+    original = windows._encode_each
+
+    def counted(*args: Any) -> Any:
+        encoded.extend(args[1])
+        return original(*args)
+
+    monkeypatch.setattr(windows, "_encode_each", counted)
+    together = window_rows(tokenizer, questions, contexts, how)
+    assert encoded == ["where is it", "late", context, "late"]
+    for question, text, row in zip(questions, contexts, together, strict=True):
+        (alone,) = window_rows(tokenizer, [question], [text], how)
+        for ours, theirs in zip(row.windows, alone.windows, strict=True):
+            assert (ours.ids, ours.offsets, ours.sequence_ids) == (theirs.ids, theirs.offsets, theirs.sequence_ids)

@@ -296,5 +296,5 @@ def test_a_full_disk_is_one_message_and_what_was_predicted_is_kept(
 def test_what_the_command_says_to_a_program(artifact: Path, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.jsonl", [{"text": "order " * 500}, {"text": "order"}])
     called = cli("predict", artifact, source, tmp_path / "out.csv", "--json")
-    state = {"target": str(tmp_path / "out.csv"), "rows": 2, "resumed": 0, "truncated": 1}
+    state = {"target": str(tmp_path / "out.csv"), "rows": 2, "resumed": 0, "truncated": 1, "dropped": []}
     assert json.loads(called.out) == state

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import nlptk
 from nlptk.errors import DataError
-from nlptk.pipelines.artifact import CHUNK_ROWS
+from nlptk.pipelines.artifact import CHUNK_CHARACTERS, CHUNK_ROWS
 from tests.doors import rows, train_tiny, write_rows
 from tests.tiny_models import FAMILIES
 
@@ -81,6 +81,12 @@ def test_a_stream_reads_no_further_ahead_than_a_chunk(artifact: Path) -> None:
     stream = nlptk.pipeline(artifact).stream(endless())
     next(stream)
     assert read == CHUNK_ROWS
+
+
+def test_a_stream_of_long_rows_answers_after_a_few(artifact: Path) -> None:
+    texts = iter([MEGABYTE] * 8)
+    next(nlptk.pipeline(artifact).stream(texts))
+    assert len(list(texts)) == 8 - -(-CHUNK_CHARACTERS // len(MEGABYTE))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from nlptk.errors import RecipeError, UnsupportedError
 from nlptk.registry import get_strategy
 from nlptk.strategies.contract import Strategy
 from nlptk.strategies.peft_adapter import PeftStrategy, block_linears
+from nlptk.strategies.trainable import parts_report
 from tests.strategies.families import ALL, SEQUENCE, TEXT, batch, build, disturb, logits, output, tokenizer
 
 ADAPTERS = ["lora", "dora", "ia3", "prompt_tuning"]
@@ -198,3 +199,22 @@ def test_a_head_whose_name_ends_another_modules_name_is_refused() -> None:
 def test_merging_a_model_that_prepare_did_not_make_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="unwrap it first"):
         make("lora").merge(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", ["full", "feature_extraction", "lora", "prompt_tuning"])
+def test_the_parts_of_a_model_say_what_trains_in_them_and_what_is_frozen(name: str) -> None:
+    cls = get_strategy(name)
+    strategy = cls(cls.Options())
+    model = strategy.prepare(build("bert"), strategy.prepare_tokenizer(tokenizer()))
+    parts = {part["name"]: part for part in parts_report(model, strategy.groups(model))}
+    assert list(parts) == ["head", *[f"layer.{n}" for n in reversed(range(len(parts) - 2))], "embeddings"]
+    trained = {part: found["trained"] for part, found in parts.items() if found["trained"]}
+    assert sum(trained.values()) == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    expected = {
+        "full": set(parts),
+        "feature_extraction": {"head"},
+        "lora": set(parts) - {"embeddings"},
+        "prompt_tuning": {"head", "embeddings"},
+    }
+    assert set(trained) == expected[name]
+    assert parts["head"]["size"] == HEAD_SIZE["bert"]

@@ -48,6 +48,7 @@ def test_the_report_gives_sizes_and_percent() -> None:
         "percent": 100 * 8 / 26,
         "staged": False,
         "groups": [{"name": "high", "size": 8, "lr_scale": 1.0}],
+        "parts": [{"name": "model", "size": 26, "trained": 8, "groups": ["high"]}],
     }
 
 

@@ -92,7 +92,9 @@ def test_every_family_learns_and_serves_in_transformers_pipeline(family: str, tm
         for row in loaded([{"tokens": tokens} for tokens in short])
     ]
     tokenizer = AutoTokenizer.from_pretrained(result.artifact)
-    for strategy in ("first", "simple"):
+    # the few pieces of the tiny byte-level and Unigram vocabularies leave hardly a text without a split word
+    whole = family in ("bert", "roberta", "distilbert")
+    for strategy in ("first", "simple") if whole else ("first",):
         plain, compared = _plain_pipeline(result.artifact, strategy), 0
         for text, row in zip(texts, ours, strict=True):
             theirs = [e for e in plain([text])[0] if text[e["start"] : e["end"]].strip()]
@@ -105,8 +107,7 @@ def test_every_family_learns_and_serves_in_transformers_pipeline(family: str, tm
                 ]
                 scores = [e["score"] for e in row["entities"]]
                 assert [float(e["score"]) for e in theirs] == pytest.approx(scores, abs=1e-5)
-        # the few pieces of the tiny vocabularies leave hardly a text without a split word
-        assert compared >= (3 if strategy == "first" or family in ("bert", "roberta", "distilbert") else 0)
+        assert compared >= 3
 
 
 def _as_it_is(plain: Any, text: str, tokenizer: Any, strategy: str) -> bool:

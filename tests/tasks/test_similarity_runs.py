@@ -230,6 +230,17 @@ def test_windows_carry_what_truncation_loses(
     assert not found[0]["truncated"]
 
 
+@pytest.mark.parametrize("long_text", ["window", "truncate_head_tail"])
+def test_a_run_warns_where_sentence_transformers_embeds_long_texts_otherwise(
+    long_text: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    how = {"max_length": 16, "long_text": long_text}
+    result = _train(checkpoints["bert"], data["score"], tmp_path / "run", epochs=1, preprocessing=how)
+    theirs = SentenceTransformer(str(result.artifact), device="cpu").encode(LONG, normalize_embeddings=True)
+    assert np.abs(theirs - nlptk.pipeline(result.artifact, device="cpu").embed(LONG)).max() > 1e-4
+    assert "sentence-transformers embeds a text of more than 16 tokens otherwise" in result.warnings[-1]
+
+
 def test_a_file_of_pairs_becomes_a_file_of_scores(
     artifacts: dict[str, Path], data: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_equal_texts_of_a_call_have_equal_embeddings(loaded: Any) -> None:
 def test_what_is_no_text_is_named(loaded: Any, texts: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         loaded.embed(texts)
+
+
+def test_nothing_at_all_is_refused_by_the_name_of_its_argument(loaded: Any) -> None:
+    calls: list[tuple[str, Callable[[], Any]]] = [
+        ("texts", lambda: loaded.embed(None)),
+        ("queries", lambda: loaded.search(None, ["late"])),
+        ("corpus", lambda: loaded.search("late", None)),
+    ]
+    for what, call in calls:
+        with pytest.raises(DataError, match=f"{what}: None; expected a text or a list of texts"):
+            call()
 
 
 def test_a_task_that_embeds_nothing_says_so(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def _labelled(**columns: list[Any]) -> Dataset:
         ("bart", {}, "late"),
         ("bert", {}, "late"),
         ("gpt2", {}, "late\nTL;DR: "),
-        ("gpt2", {"prompt": "Text: {document}\nSummary:\n", "prefix": "unread"}, "Text: late\nSummary:\n"),
+        ("gpt2", {"prompt": "Text: {document}\nSummary:\n"}, "Text: late\nSummary:\n"),
     ],
 )
 def test_each_form_reads_the_document_in_its_own_way(
@@ -67,7 +67,7 @@ def test_braces_in_a_document_are_text(checkpoints: dict[str, Path]) -> None:
 
 def test_the_prefix_is_where_transformers_pipelines_look_for_it_and_comes_back(checkpoints: dict[str, Path]) -> None:
     model = loaded(_task(prefix="sum: "), checkpoints["t5"])
-    assert model.config.task_specific_params == {"summarization": {"prefix": "sum: "}}
+    assert model.config.task_specific_params["summarization"]["prefix"] == "sum: "
     again = _task()
     again.tokenizer = load_tokenizer(str(checkpoints["t5"]))
     again.prepare_model(model)
@@ -196,4 +196,5 @@ def test_training_takes_long_documents_cut_and_says_so(checkpoints: dict[str, Pa
         found.append(task.featurize(rows, task.tokenizer, Preprocessing(48)))
     cut, reduced = found
     assert cut["lost"][0] == 0 < cut["lost"][1]
-    assert {name: reduced[name] for name in cut} == cut
+    assert {name: reduced[name] for name in cut} == {**cut, "lost": [0, 0]}
+    assert reduced["untrained"] == cut["lost"]

@@ -13,10 +13,21 @@ import torch
 
 from nlptk.errors import UnsupportedError
 from nlptk.training import cpu_bf16
-from nlptk.training.arguments import RunFacts, training_arguments
+from nlptk.training.arguments import RunFacts, _defaults, training_arguments
 from tests.training.runs import train
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which bf16 is for")
+
+
+EXITS_AT_TORCH = """
+import os, sys
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("ONEDNN_MAX_CPU_ISA", "unset"), flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Spy())
+"""
 
 
 def _facts(output: Path) -> RunFacts:
@@ -66,6 +77,33 @@ def test_the_command_line_sets_the_cap_before_torch_and_trains(
     assert recipe["training"]["bf16"] is True
 
 
+@pytest.mark.parametrize(
+    ("word", "launched", "cap"),
+    [("", "no", "unset"), ("training.bf16=true", "no", cpu_bf16.BELOW_AMX), ("", "bf16", cpu_bf16.BELOW_AMX)],
+    ids=["nobody", "the recipe", "accelerate launch"],
+)
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train", ["task=classification", "model=any"]),
+        ("tune", ["task=classification", "model=any"]),
+        ("pretrain", ["model.family=bert"]),
+    ],
+    ids=["train", "tune", "pretrain"],
+)
+def test_the_cap_is_set_before_torch_by_whomever_bf16_is_asked_for(
+    tmp_path: Path, command: str, words: list[str], word: str, launched: str, cap: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(EXITS_AT_TORCH)
+    given = [*words, "data=rows.jsonl", *filter(None, [word])]
+    environment = {key: value for key, value in os.environ.items() if key != cpu_bf16.VARIABLE}
+    environment |= {"PYTHONPATH": str(tmp_path), "ACCELERATE_MIXED_PRECISION": launched, "ACCELERATE_USE_CPU": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "nlptk", command, *given], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == cap, done.stderr
+
+
 @on_cpu
 def test_where_a_child_dies_of_it_the_run_is_refused_with_the_cure(
     tiny: dict[str, Path], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -80,9 +118,46 @@ def test_where_a_child_dies_of_it_the_run_is_refused_with_the_cure(
         cpu_bf16._survives.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("training", "environment"),
+    [
+        ({"bf16": True, "use_cpu": True}, {}),
+        ({}, {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": "true"}),
+        ({"bf16": False, "use_cpu": True}, {"ACCELERATE_MIXED_PRECISION": "bf16"}),
+    ],
+    ids=["the recipe", "accelerate launch", "accelerate launch over the recipe"],
+)
+def test_the_refusal_names_who_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, training: dict[str, bool], environment: dict[str, str]
+) -> None:
+    monkeypatch.delenv(cpu_bf16.VARIABLE, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cpu_bf16, "_survives", lambda: False)
+    asked = "ACCELERATE_MIXED_PRECISION=bf16" if environment else r"training\.bf16"
+    with pytest.raises(UnsupportedError, match=f"^{asked}: a bf16 matrix product ends a process"):
+        training_arguments(training, _facts(tmp_path), where="recipe")
+
+
+def test_fp16_of_the_recipe_goes_before_what_accelerate_launch_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert cpu_bf16.asks_for_bf16({"fp16": True}) is None
+
+
+def test_a_run_sent_to_the_cpu_is_not_in_bf16_whatever_gpu_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert _defaults({}, _facts(tmp_path))["bf16"] is False
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    assert _defaults({}, _facts(tmp_path))["bf16"] is True
+
+
 def test_a_cap_that_the_user_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cpu_bf16.VARIABLE, "AVX2")
     cpu_bf16.cap_before_torch()
     assert os.environ[cpu_bf16.VARIABLE] == "AVX2"
     monkeypatch.setattr(cpu_bf16, "_survives", lambda: pytest.fail("there is a cap: nothing is to be probed"))
-    cpu_bf16.prepare_cpu_bf16()
+    cpu_bf16.prepare_cpu_bf16("training.bf16")

@@ -90,11 +90,26 @@ class Watch(TrainerCallback):
                 self.moved[name] = state.global_step
 
 
-def _first_moves(result: Any, watch: Watch) -> dict[str, int]:
-    """Group -> the step that the report says it began with; checked against what the weights did."""
+class Stop(TrainerCallback):
+    """Ends a run after a step, as a user who interrupts it."""
+
+    def __init__(self, last: int | None) -> None:
+        self._last = last
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = state.global_step == self._last
+
+
+def _began(result: Any) -> dict[str, int]:
+    """Group -> the step that the report says it began with."""
     report = json.loads((result.folder / "report.json").read_text())
     (table,) = [part for part in report["sections"] if part["title"] == "Parameter groups"]
-    began = {row[0]: row[-1] for row in table["rows"]}
+    return {row[0]: row[-1] for row in table["rows"]}
+
+
+def _first_moves(result: Any, watch: Watch) -> dict[str, int]:
+    """What the report says, checked against what the weights did."""
+    began = _began(result)
     marks = {"head": "classifier.weight", "embeddings": "bert.embeddings.word_embeddings.weight"}
     for group, step in began.items():
         name = marks.get(group, f"bert.encoder.{group}.output.dense.weight")
@@ -125,6 +140,33 @@ def test_lp_ft_counts_epochs_whatever_the_length_of_the_run(
     strategy = {"name": "lp_ft", "head_epochs": 1.0}
     result = train(tiny["bert"], rows, tmp_path / "run", strategy=strategy, training=training)
     assert _first_moves(result, watch) == {"head": 0, "layer.1": 3, "layer.0": 3, "embeddings": 3}
+
+
+@pytest.mark.parametrize("stop", [7, None], ids=["halfway", "done"])
+@pytest.mark.parametrize(
+    ("strategy", "began"),
+    [
+        ({"name": "gradual_unfreezing"}, {"head": 0, "layer.1": 2, "layer.0": 4, "embeddings": 6}),
+        ({"name": "lp_ft", "head_epochs": 1.0}, {"head": 0, "layer.1": 3, "layer.0": 3, "embeddings": 3}),
+    ],
+    ids=["gradual_unfreezing", "lp_ft"],
+)
+def test_a_resumed_run_reports_the_steps_of_the_whole_run(
+    tiny: dict[str, Path],
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: dict[str, Any],
+    began: dict[str, int],
+    stop: int | None,
+) -> None:
+    job: dict[str, Any] = {"num_train_epochs": 4, "save_strategy": "steps", "save_steps": 6 if stop else 12}
+    with monkeypatch.context() as cut:
+        add_callback(Stop(stop), cut)
+        train(tiny["bert"], rows, tmp_path / "run", strategy=strategy, training=job)
+    job["resume_from_checkpoint"] = True
+    result = train(tiny["bert"], rows, tmp_path / "run", strategy=strategy, training=job)
+    assert _began(result) == began
 
 
 def test_a_batch_that_does_not_fit_is_made_smaller(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import BertModel
 
 import nlptk
 from nlptk.errors import MissingExtraError, RecipeError
+from nlptk.training import progress
 from nlptk.training.preparation import prepare
 from nlptk.training.trainer import NlptkTrainer
 from tests.training.runs import write_rows
@@ -82,7 +85,7 @@ def test_a_trial_starts_from_the_checkpoint_not_from_the_trial_before(tiny: dict
         "training.per_device_train_batch_size": {"choices": [8]},
         "training.learning_rate": {"choices": [0.01]},
     }
-    job = _job(tiny, tmp_path, training={"metric_for_best_model": "log_loss"})
+    job = _job(tiny, tmp_path, strategy="full", training={"metric_for_best_model": "log_loss"})
     result = nlptk.tune(**job, trials=2, space=still)
     one, two = (trial["value"] for trial in result.trials)
     assert one == two
@@ -134,10 +137,48 @@ def test_without_validation_rows_it_is_refused(tiny: dict[str, Path], tmp_path: 
 
 def test_what_the_recipe_sets_is_not_searched(tiny: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("optuna")
-    job = _job(tiny, tmp_path, training={"num_train_epochs": 1, "per_device_train_batch_size": 8})
-    result = nlptk.tune(**job, trials=2)
+    fixed = {"num_train_epochs": 1, "per_device_train_batch_size": 8}
+    result = nlptk.tune(**_job(tiny, tmp_path, strategy="bitfit", training=fixed), trials=2)
     assert {key for trial in result.trials for key in trial["settings"]} == {"learning_rate_factor"}
     assert result.recipe.training["num_train_epochs"] == 1
+    assert result.recipe.strategy["name"] == "bitfit"
+
+
+def test_by_default_rate_epochs_batch_size_and_strategy_are_searched(tiny: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    result = nlptk.tune(**_job(tiny, tmp_path), trials=8)
+    tried: dict[str, set[Any]] = {}
+    for trial in result.trials:
+        for key, value in trial["settings"].items():
+            tried.setdefault(key, set()).add(value)
+    assert {key for key, values in tried.items() if len(values) > 1} == {
+        "learning_rate_factor",
+        "training.num_train_epochs",
+        "training.per_device_train_batch_size",
+        "strategy",
+    }
+
+
+class Terminal(io.StringIO):
+    """What a bar takes for a screen."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_how_many_trials_are_done(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(progress, "DELAY_S", 0)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    fixed = {"num_train_epochs": 1, "per_device_train_batch_size": 8}
+    nlptk.tune(**_job(tiny, tmp_path, strategy="full", training=fixed), trials=2)
+    shown = screen.getvalue()
+    assert "| 0/2 [" in shown.partition("trials:")[2]
+    assert "trials: 100%" in shown
+    assert "| 2/2 [" in shown
 
 
 def test_a_trial_counts_with_its_best_evaluation(
@@ -186,7 +227,7 @@ def test_trials_of_other_strategies_see_the_backbone_again(
     pytest.importorskip("optuna")
     fixed = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 0.01}
     space = {f"training.{key}": {"choices": [value]} for key, value in fixed.items()}
-    job = _job(tiny, tmp_path, training={"metric_for_best_model": "log_loss"})
+    job = _job(tiny, tmp_path, strategy="full", training={"metric_for_best_model": "log_loss"})
     alone = nlptk.tune(**job, trials=1, space=space).value
     order = iter(["feature_extraction", "full", "feature_extraction", "full"])
     drawn: dict[int, str] = {}

@@ -1,0 +1,97 @@
+"""Texts longer than the model: what a task cannot do with them is refused, and what is cut off is warned of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nlptk
+from nlptk import artifact, registry
+from nlptk.checkpoints import load_tokenizer
+from nlptk.errors import RecipeError
+from nlptk.task import Ledger, Preprocessing
+from nlptk.training.features import cut_warnings
+from tests.tiny_models import WORDS
+
+ROWS: dict[str, dict[str, Any]] = {
+    "qa": {"question": "where is it", "context": "it is late", "answers": {"text": ["late"], "answer_start": [6]}},
+    "ner": {"tokens": ["parcel", "late"], "tags": ["O", "B-X"]},
+    "summarization": {"document": " ".join(WORDS), "summary": "late"},
+    "translation": {"source": "late", "target": "parcel"},
+    "generation": {"prompt": "late", "completion": "parcel"},
+}
+
+
+def _train(task: str | dict[str, Any], model: Path, folder: Path, **preprocessing: Any) -> nlptk.TrainResult:
+    name = task if isinstance(task, str) else task["name"]
+    file = folder / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(ROWS[name]) + "\n" for _ in range(4)))
+    return nlptk.train(
+        task=task,
+        model=model,
+        data={"train": file, "validation": "none", "test": "none"},
+        preprocessing=preprocessing,
+        training={"max_steps": 1, "save_strategy": "no", "disable_tqdm": True},
+        output=folder / "run",
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "family", "wanted", "cure"),
+    [
+        ("summarization", "t5", "window", r"truncate_tail or truncate_head_tail.*task\.long_text=map_reduce"),
+        ("translation", "t5", "window", "truncate_tail or truncate_head_tail"),
+        ("generation", "gpt2", "window", "truncate_tail or truncate_head_tail"),
+        ("ner", "bert", "truncate_tail", "give window, or leave it out"),
+        ("qa", "bert", "truncate_head_tail", "give window, or leave it out"),
+        ({"name": "qa", "method": "generative"}, "t5", "truncate_tail", "give window, or leave it out"),
+    ],
+)
+def test_what_a_task_cannot_do_with_long_texts_is_refused_with_what_it_can(
+    task: Any, family: str, wanted: str, cure: str, tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=rf"preprocessing\.long_text: {wanted}: .*{cure}"):
+        _train(task, tiny[family], tmp_path, long_text=wanted)
+
+
+def test_the_artifact_keeps_what_the_task_does_where_the_recipe_leaves_it_open(
+    tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    result = _train("qa", tiny["bert"], tmp_path, max_length=32)
+    assert artifact.load_manifest(result.artifact)[1].preprocessing == Preprocessing(32, "window", 0)
+
+
+def test_a_split_that_loses_many_tokens_is_warned_of_by_the_run(tiny: dict[str, Path], tmp_path: Path) -> None:
+    (warning,) = _train("summarization", tiny["t5"], tmp_path, max_length=24).warnings
+    prefix = load_tokenizer(str(tiny["t5"]))("summarize: " + " ".join(WORDS), add_special_tokens=False)["input_ids"]
+    lost = (len(prefix) - 23) / len(prefix)  # the end of text has one place
+    assert warning.startswith(f"train: {lost:.0%} of the tokens were cut off")
+    assert warning.endswith("give a larger preprocessing.max_length or task.long_text=map_reduce")
+
+
+def test_what_map_reduce_reads_is_not_called_lost(tiny: dict[str, Path], tmp_path: Path) -> None:
+    reduced = {"name": "summarization", "long_text": "map_reduce", "max_new_tokens": 4}
+    (warning,) = _train(reduced, tiny["t5"], tmp_path, max_length=24).warnings
+    assert "tokens are not trained on" in warning
+    found = json.loads((tmp_path / "run/report.json").read_text())["sections"]
+    ledger = next(section for section in found if section["title"] == "Truncation ledger")
+    (counts,) = (dict(zip(ledger["columns"], row, strict=True)) for row in ledger["rows"])
+    assert counts["tokens lost"] == 0 < counts["tokens untrained"] < counts["tokens"]
+    assert counts["rows truncated"] == 0
+
+
+@pytest.mark.parametrize(("lost", "warned"), [(5, False), (6, True)])
+def test_more_than_a_twentieth_of_the_tokens_is_warned_of(lost: int, warned: bool) -> None:
+    cls = registry.get_task("classification")
+    found = cut_warnings({"test": Ledger(rows=9, tokens=100, tokens_lost=lost)}, cls(cls.Options()))
+    assert (
+        found
+        == [
+            "test: 6% of the tokens were cut off, unread; give a larger preprocessing.max_length or "
+            "preprocessing.long_text=window"
+        ]
+        * warned
+    )
