@@ -45,7 +45,7 @@ def read(path: Path, rows: int | None) -> Dataset:
     """Tokens and IOB2 tags; `rows` of them at most."""
     task = registry.get_task("ner")
     settings = DataSettings(max_rows=rows)
-    found = read_rows(path, task.columns, settings=settings, targets=True, rules=task.rules())
+    found = read_rows(path, task.columns, settings=settings, targets=True, rules=task.rules()).rows
     return found.select_columns(["tokens", "tags"])
 
 

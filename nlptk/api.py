@@ -164,6 +164,8 @@ def inspect(
     task: whose columns are looked for, and which shows what stands inside them (types of entities, ...).
     tokenizer: checkpoint whose tokens are counted. Refuses nothing that can be reported. Raises: DataError.
     """
+    if max_length is not None and tokenizer is None:
+        raise RecipeError(f"max_length {max_length}: lengths are counted in tokens; give the checkpoint of a tokenizer")
     from nlptk.data import inspect_data
 
     loaded = None

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from nlptk import hub
 from nlptk.errors import ArtifactError, UnsupportedError
 from nlptk.named_checkpoints import resolve_checkpoint
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from nlptk.task import Task
 
 LONGEST_DEFAULT = 512
-HUB_TIMEOUT_S = 5
 WARM_START = "EncoderDecoderModel"
 """What a task says for `auto_class` where an encoder alone is to become an encoder-decoder."""
 _NO_LIMIT = 1_000_000  # tokenizers without a limit report 10**30
@@ -50,24 +50,8 @@ def readable(checkpoint: str) -> Iterator[None]:
 
 
 def _cache_only(checkpoint: str) -> bool:
-    """Whether to look for a Hub name in the local cache alone, because the Hub does not answer.
-
-    Asked once beforehand: huggingface_hub would try each file six times, waiting 23 s in all, before it gives up.
-    """
-    if Path(checkpoint).is_dir():
-        return False
-    from huggingface_hub import constants, get_session
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if constants.is_offline_mode():
-        return False  # honoured by transformers itself
-    # of httpx, or of httpx2 with later versions of huggingface_hub
-    request_error = cast(type[Exception], HfHubHTTPError.__mro__[1])
-    try:
-        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
-    except request_error:
-        return True
-    return False
+    """Whether to look for a Hub name in the local cache alone, because the Hub does not answer."""
+    return not Path(checkpoint).is_dir() and hub.unreachable()
 
 
 @contextmanager

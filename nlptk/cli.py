@@ -176,7 +176,7 @@ def evaluate(
     figures = {name: figure.to_json() for name, figure in result.figures.items()}
     state = {
         "rows": result.rows,
-        "dropped": result.dropped,
+        "dropped": result.data.dropped,
         "figures": figures,
         "report": str(result.report),
         "warnings": result.warnings,
@@ -237,8 +237,6 @@ def inspect(
     from nlptk import api
     from nlptk.listing import inspection
 
-    if max_length is not None and tokenizer is None:
-        raise RecipeError(f"--max-length {max_length}: lengths are counted in tokens; add --tokenizer CHECKPOINT")
     found = api.inspect(_data(data, keys), task=task, tokenizer=tokenizer, max_length=max_length, seed=seed)
     _say(as_json, found, inspection(found))
 

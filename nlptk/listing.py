@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlptk.data.problems import listed_places
+from nlptk.data.leakage import sharing
+from nlptk.data.problems import conflicting, counted, listed_places
 
 WIDTH = 120
 EXAMPLES = 3
@@ -161,18 +162,21 @@ def _findings(report: Mapping[str, Any]) -> list[str]:
     """A paragraph for each kind of finding, with its first examples below it."""
     found: list[tuple[str, list[str]]] = []
     for item in report["dropped"]:
-        found.append((f"{item['split']}: {item['count']} rows left out ({item['reason']})", _left_out(item)))
+        found.append((f"{item['split']}: {counted(item['count'], 'row')} left out ({item['reason']})", _left_out(item)))
     for split, item in report["duplicates"].get("within", {}).items():
-        found.append((f"{split}: {item['count']} rows repeat a text of the same split", _repeated(item)))
+        repeat = "row repeats" if item["count"] == 1 else "rows repeat"
+        found.append((f"{split}: {item['count']} {repeat} a text of the same split", _repeated(item)))
     for pair, item in report["duplicates"].get("between", {}).items():
         later, earlier = pair.split("/")
-        found.append((f"LEAKAGE: {item['count']} rows of {later} have a text that {earlier} has too", _repeated(item)))
+        found.append((f"LEAKAGE: {sharing(item['count'], later)} a text that {earlier} has too", _repeated(item)))
     if report["conflicts"].get("count"):
         item = report["conflicts"]
         shown = [_conflict(example) for example in item["examples"][:EXAMPLES]]
-        found.append((f"{item['count']} texts come with different labels, on {item['rows']} rows", shown))
+        found.append((conflicting(item), shown))
     for item in report["unseen_labels"]:
-        said = f"{item['split']}: {item['count']} rows have the label {item['label']!r}, which training lacks"
+        said = (
+            f"{item['split']}: {counted(item['count'], 'row')} with the label {item['label']!r}, which training lacks"
+        )
         found.append((said, [listed_places(item["rows"], item["count"], shown=EXAMPLES)]))
     lines = [line for said, examples in found if examples for line in (f"  {said}:", *(f"    {e}" for e in examples))]
     lines += [f"  {note}" for note in report["notes"]]

@@ -265,11 +265,24 @@ class Classification(task.Task):
         classes = per_class(decided, references, self.space)
         keys = ("label", "precision", "recall", "f1", "support")
         parts = [sections.table("By label", list(keys), [list(row.values()) for row in classes])]
-        if not self.space.multi:
+        counted = confusion(decided, references, self.space)
+        if self.space.multi:
+            columns = ["label", "true positives", "false positives", "false negatives", "true negatives", "threshold"]
+            parts.append(
+                sections.table(
+                    "Right and wrong by label",
+                    columns,
+                    [
+                        [name, int(found[1, 1]), int(found[0, 1]), int(found[1, 0]), int(found[0, 0]), threshold]
+                        for name, found, threshold in zip(names, counted, self.thresholds(), strict=True)
+                    ],
+                )
+            )
+        else:
             parts.append(
                 sections.matrix(
                     "Confusion matrix",
-                    confusion(decided, references, self.space).tolist(),
+                    counted.tolist(),
                     row_labels=names,
                     column_labels=names,
                     row_axis="gold",

@@ -90,12 +90,12 @@ def test_the_summary_of_an_inspection_says_all_that_was_found(messy: Path, monke
     for wanted in (
         "splits train 11, validation 3",
         "text=text, label=label",
-        "train: 1 rows left out (bad row): train.jsonl row 12: text is only white space",
+        "train: 1 row left out (bad row): train.jsonl row 12: text is only white space",
         "train: 2 rows repeat a text of the same split: train.jsonl row 10 = train.jsonl row 1, 'Thing number 0!' "
         "train.jsonl row 11 = train.jsonl row 2, 'thing number 1'",
-        "LEAKAGE: 1 rows of validation have a text that train has too: dev.jsonl row 1 = train.jsonl row 3",
-        "1 texts come with different labels, on 2 rows: 'thing number 0' (train.jsonl row 1: a; train.jsonl row 10: b)",
-        "validation: 1 rows have the label 'c', which training lacks: dev.jsonl: row 2",
+        "LEAKAGE: 1 row of validation has a text that train has too: dev.jsonl row 1 = train.jsonl row 3",
+        "1 text comes with different labels, on 2 rows: 'thing number 0' (train.jsonl row 1: a; train.jsonl row 10: b)",
+        "validation: 1 row with the label 'c', which training lacks: dev.jsonl: row 2",
         "b 6 1 a 5 2 commonest / rarest 1.2 2",
         "validation 16 1 33.3 76",  # 90 tokens (see length) and two special ones, of which 16 fit
     ):
@@ -122,7 +122,7 @@ def test_up_to_three_examples_of_a_finding_are_shown_and_the_others_counted(
     assert [line in lines for line in repeated] == [True, True, True, False]
     place = lines.index("5 texts come with different labels, on 10 rows:")
     assert [line.split(" (")[0] for line in lines[place + 1 : place + 4]] == ["'thing 0'", "'thing 1'", "'thing 2'"]
-    place = lines.index("validation: 6 rows have the label 'c', which training lacks:")
+    place = lines.index("validation: 6 rows with the label 'c', which training lacks:")
     assert lines[place + 1] == "d.jsonl: rows 4, 5, 6 (and 3 more)"
 
 
@@ -141,7 +141,7 @@ def test_an_inspection_for_programs_is_what_the_function_returns(messy: Path) ->
 def test_a_length_to_cut_at_is_refused_without_the_tokenizer_that_counts_it(messy: Path) -> None:
     called = cli("inspect", messy / "train.jsonl", "--max-length", "16")
     assert called.code == 2
-    assert "--max-length 16: lengths are counted in tokens; add --tokenizer CHECKPOINT" in called.err
+    assert "max_length 16: lengths are counted in tokens; give the checkpoint of a tokenizer" in called.err
 
 
 def test_many_labels_are_cut_to_the_commonest(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_an_inspection_of_entities_shows_their_types_and_what_training_would_ref
     assert "entities train % validation %" in said
     assert "LOC 3 100 0 0" in said
     assert "train tokens words 3 3 3 3 3 3 3" in said
-    place = said.index("validation: 1 rows have the label 'PER', which training lacks:")
+    place = said.index("validation: 1 row with the label 'PER', which training lacks:")
     assert said[place + 1] == "d.jsonl: row 1"
 
 

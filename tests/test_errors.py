@@ -120,7 +120,7 @@ DATA = {
     "empty file": (["data=empty.csv"], "empty.csv: the file is empty; expected a header"),
     "header only": (["data=header.csv"], "header.csv: no rows"),
     "one label": (["data=one_label.csv", "data.validation=none"], "every row has the label 'a'.*at least two"),
-    "leakage": (["data.validation=leak.csv"], "leakage: 1 rows of validation.*leak.csv row 1.*data.duplicates=drop"),
+    "leakage": (["data.validation=leak.csv"], "leakage: 1 row of validation.*leak.csv row 1.*data.duplicates=drop"),
     "empty text": (["data=nan.csv"], "nan.csv, row 2: text is empty; .*data.bad_rows=drop"),
     "half a pair": (["data=half_pairs.csv"], "half_pairs.csv, row 2: text_pair is empty"),
     "ragged line": (["data=ragged.csv"], r"ragged.csv, row 2: 3 fields where the header has 2 \(line 3\)"),

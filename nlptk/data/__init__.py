@@ -8,7 +8,7 @@ from nlptk.data.fingerprint import fingerprint
 from nlptk.data.inputs import Inputs
 from nlptk.data.inspection import inspect_data
 from nlptk.data.loading import Splits, load_splits
-from nlptk.data.prediction import read_rows, read_rows_and_dropped, read_whole_rows
+from nlptk.data.prediction import read_rows, read_whole_rows
 from nlptk.data.report import DataReport
 from nlptk.data.writing import write_rows
 
@@ -21,7 +21,6 @@ __all__ = [
     "inspect_data",
     "load_splits",
     "read_rows",
-    "read_rows_and_dropped",
     "read_whole_rows",
     "write_rows",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlptk.data.pools import Part, numbered, text_ids
+from nlptk.data.problems import counted
 from nlptk.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ def find_duplicates(parts: Sequence[Part], roles: Sequence[str]) -> tuple[dict[s
     return {"within": within, "between": between}, leaked
 
 
+def sharing(count: int, split: str) -> str:
+    """`1 row of test has`, `2 rows of test have`."""
+    return f"{counted(count, 'row')} of {split} {'has' if count == 1 else 'have'}"
+
+
 def refuse_leaks(between: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise if a split has texts of an earlier one.
 
@@ -52,7 +58,7 @@ def refuse_leaks(between: Mapping[str, Mapping[str, Any]]) -> None:
     for name, item in found.items():
         later, earlier = name.split("/")
         shown = "; ".join(_shown(example) for example in item["examples"])
-        said.append(f"{item['count']} rows of {later} have a text that {earlier} has too ({shown})")
+        said.append(f"{sharing(item['count'], later)} a text that {earlier} has too ({shown})")
     cure = "set data.duplicates=drop to drop them from the later split, or keep to measure on them all the same"
     raise DataError(f"leakage: {'; '.join(said)}; {cure}")
 
@@ -101,7 +107,7 @@ def shared_values(parts: Sequence[Part]) -> list[str]:
 
 
 def _shared(role: str, values: int, rows: int, *, later: str, earlier: str) -> str:
-    said = f"{rows} rows of {later} have a {role} that {earlier} has too ({values} values of it)"
+    said = f"{sharing(rows, later)} a {role} that {earlier} has too ({counted(values, 'value')} of it)"
     return (
         f"{said}; their figures may be better than those on a new {role} will be: to split by {role}, give all rows as "
         f"data.train and a fraction as data.{later}"

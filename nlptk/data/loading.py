@@ -144,7 +144,7 @@ class _Preparation:
         if self.refuse and self.settings.bad_rows == "refuse":
             refuse_bad_rows([rows for parts in found.values() for rows in parts])
         for split, parts in found.items():
-            self.report.sources[split] = [_described(rows) for rows in parts]
+            self.report.sources[split] = [described(rows) for rows in parts]
             for rows in parts:
                 if rows.problems.count:
                     self._dropped(split, "bad row", rows.problems.count, rows.problems.to_json()["first"], rows)
@@ -240,19 +240,21 @@ class _Preparation:
                 self.report.fingerprints[part.split] = fingerprint(open_dataset(draft.path(part.split)))
                 self.report.rows[part.split] = len(part.rows)
                 if space is not None and self.encoding is not None and part.pool.label_offsets is not None:
-                    self.report.label_counts[part.split] = _counts(part, self.encoding)
+                    self.report.label_counts[part.split] = label_counts(part, self.encoding)
             state = [self.report.fingerprints, space.to_json() if space is not None else None]
             self.report.fingerprint = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
             meta = {"labels": state[1], "report": self.report.to_json()}
             return draft.commit([part.split for part in parts], meta)
 
 
-def _described(rows: Rows) -> dict[str, Any]:
+def described(rows: Rows) -> dict[str, Any]:
+    """A source as `DataReport.sources` has it."""
     noted = {"rows": rows.count, "columns": rows.mapping, "present": rows.present, "blank_lines": rows.blank_lines}
     return {"name": rows.source.name, **noted}
 
 
-def _counts(part: Part, encoding: labels.Encoding) -> dict[str, int]:
+def label_counts(part: Part, encoding: labels.Encoding) -> dict[str, int]:
+    """Label -> rows that have it."""
     import numpy as np
 
     counts = np.bincount(encoding.ids[part.labels()[1]], minlength=len(encoding.space.names))

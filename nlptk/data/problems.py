@@ -11,6 +11,15 @@ REMEMBERED = 20
 SHOWN = 5
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def listed_places(places: Sequence[Mapping[str, Any]], count: int, *, shown: int = SHOWN) -> str:
     """The first places of some rows, by file. count: of all the rows.
 
@@ -38,8 +47,14 @@ def dropped_lines(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
         places = [{"file": row.get("file", item["file"]), "row": row["row"]} for row in item["rows"]]
         first = next((f", the first because {row['reason']}" for row in item["rows"] if "reason" in row), "")
         listed = f" ({listed_places(places, item['count'])})" if places else ""
-        said.append(f"{item['split']}: {item['count']} rows left out: {item['reason']}{first}{listed}")
+        said.append(f"{item['split']}: {counted(item['count'], 'row')} left out: {item['reason']}{first}{listed}")
     return said
+
+
+def conflicting(conflicts: Mapping[str, Any]) -> str:
+    """How many texts of `DataReport.conflicts` contradict themselves."""
+    come = "text comes" if conflicts["count"] == 1 else "texts come"
+    return f"{conflicts['count']} {come} with different labels, on {conflicts['rows']} rows"
 
 
 def conflict_lines(conflicts: Mapping[str, Any]) -> list[str]:
@@ -47,10 +62,7 @@ def conflict_lines(conflicts: Mapping[str, Any]) -> list[str]:
     if not conflicts.get("count"):
         return []
     places = [place for example in conflicts["examples"] for place in example["rows"]]
-    return [
-        f"{conflicts['count']} texts come with different labels, on {conflicts['rows']} rows "
-        f"({listed_places(places, conflicts['rows'])})"
-    ]
+    return [f"{conflicting(conflicts)} ({listed_places(places, conflicts['rows'])})"]
 
 
 @dataclass

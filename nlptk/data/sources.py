@@ -5,9 +5,11 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nlptk import hub
 from nlptk.data.cache import file_digest, key_of
 from nlptk.data.rows import Source
 from nlptk.data.text_files import KNOWN, Format, format_of, known_format
@@ -180,7 +182,8 @@ def _from_hub(name: str, settings: DataSettings) -> dict[str, Sources]:
 
     here = f"{name}: no such file or folder{_near(Path(name))}"
     try:
-        loaded = load_dataset(name, settings.config, revision=settings.revision)
+        with hub.data_sets_from_cache() if hub.unreachable() else nullcontext():
+            loaded = load_dataset(name, settings.config, revision=settings.revision)
     except ConnectionError as error:
         raise DataError(
             f"{here}, and the Hub cannot be reached to look for a data set of that name: {error}"

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from nlptk.data import fingerprint, read_rows_and_dropped
-from nlptk.data.problems import dropped_lines
+from nlptk.data import DataReport, fingerprint, read_rows
+from nlptk.data.problems import conflict_lines, dropped_lines
 from nlptk.environment import Watch
 from nlptk.errors import DataError
 from nlptk.pipelines.artifact import Pipeline, pipeline
@@ -21,21 +21,21 @@ from nlptk.task import Figure, Scores
 from nlptk.training.features import cut_warnings, make_features
 from nlptk.training.inference import run_features
 from nlptk.training.preparation import known_labels, token_fetch
-from nlptk.training.reporting import context, headline, ledger_section, length_section, result_sections
+from nlptk.training.reporting import context, data_sections, headline, ledger_section, length_section, result_sections
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
     """What was measured.
 
-    figures: metric -> value with its interval; rows: how many were measured on; dropped: those left out, as in
-    `nlptk.data.DataReport`; report: report.html, beside report.json and all_results.json;
-    warnings: what the figures alone may hide.
+    figures: metric -> value with its interval; rows: how many were measured on; data: what was found about them, and
+    what was left out; report: report.html, beside report.json and all_results.json; warnings: what the figures alone
+    may hide.
     """
 
     figures: dict[str, Figure]
     rows: int
-    dropped: list[dict[str, Any]]
+    data: DataReport
     report: Path
     warnings: list[str]
 
@@ -58,13 +58,15 @@ def evaluate(
     task = loaded.task
     if settings.train is None:
         raise DataError("data.train: missing; give the file with the labelled rows to measure on")
-    rows, dropped = read_rows_and_dropped(
+    rows, found = read_rows(
         settings.train, task.columns, settings=settings, labels=task.labels, targets=True, rules=task.rules()
     )
     rows, unseen = known_labels(task, rows, "rows", drop=settings.unseen_labels == "drop")
-    dropped.extend(unseen)
-    found = fingerprint(rows)
-    features = make_features(task, rows, loaded.tokenizer, loaded.manifest.preprocessing, rows_fingerprint=found)
+    if unseen:
+        found.dropped.extend(unseen)
+        found.rows["rows"], found.fingerprint = len(rows), fingerprint(rows)
+    how = loaded.manifest.preprocessing
+    features = make_features(task, rows, loaded.tokenizer, how, rows_fingerprint=found.fingerprint)
     outputs, loss = run_features(
         loaded.model,
         task,
@@ -75,22 +77,17 @@ def evaluate(
     scores = task.score(task.pool(outputs, features), rows, bootstrap=bootstrap, sections=True, seed=seed)
     if loss is not None:
         scores.figures["loss"] = Figure(loss)
-    scores.warnings.extend([*dropped_lines(dropped), *cut_warnings({"the rows": features.ledger}, task)])
+    told = [*dropped_lines(found.dropped), *conflict_lines(found.conflicts)]
+    scores.warnings.extend([*told, *cut_warnings({"the rows": features.ledger}, task)])
     watch.lap("measuring")
-    columns = ", ".join(column.role for column in task.columns if column.role in rows.column_names)
-    facts = {"source": str(settings.train), "rows": len(rows), "columns": columns, "fingerprint": found}
-    left_out = [
-        [item["reason"], item["count"], line] for item, line in zip(dropped, dropped_lines(dropped), strict=True)
-    ]
     parts = [
-        sections.facts("Rows", facts, group="Data"),
-        *([sections.table("Rows left out", ["reason", "rows", "which"], left_out, group="Data")] if left_out else []),
+        *data_sections(found),
         ledger_section({"rows": features.ledger}),
-        length_section({"rows": features}, loaded.manifest.preprocessing.max_length),
+        length_section({"rows": features}, how.max_length),
     ]
     folder = Path(output) if output is not None else _default_output(loaded.folder, settings.train)
     report = _report(folder, loaded, scores, parts, seed=seed, watch=watch)
-    return EvaluationResult(scores.figures, len(rows), dropped, report, scores.warnings)
+    return EvaluationResult(scores.figures, len(rows), found, report, scores.warnings)
 
 
 def _default_output(model: Path, source: str | list[str]) -> Path:

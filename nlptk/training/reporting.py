@@ -14,7 +14,7 @@ from nlptk.recipe import Recipe, to_yaml
 from nlptk.report import sections, write_report
 from nlptk.strategies.trainable import trained_share
 from nlptk.task import Features, Figure, Ledger, Scores, Section, Task
-from nlptk.training.preparation import Prepared, caveats
+from nlptk.training.preparation import Prepared
 
 if TYPE_CHECKING:
     from nlptk.training.trainer import NlptkTrainer
@@ -34,6 +34,7 @@ def write_training_report(
     trainer: NlptkTrainer,
     scores: Mapping[str, Scores],
     *,
+    warnings: Sequence[str],
     how: str,
     watch: Watch,
 ) -> Path:
@@ -53,7 +54,7 @@ def write_training_report(
         "subtitle": f"{recipe.strategy['name']} fine-tuning; headline figures on the {measured} split",
         "headline": headline(figures, prepared.task),
         "primary": prepared.task.primary() if figures else None,
-        "warnings": [*caveats(prepared), *warnings_of(scores)],
+        "warnings": list(warnings),
         "sections": parts,
         "context": context(recipe.seed, watch),
     }

@@ -90,13 +90,16 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
             model = prepared.strategy.merge(prepared.trained)
             scores = _measure(recipe, trainer, model, batching)
             watch.lap("measuring")
+        warnings = [*caveats(prepared), *warnings_of(scores)]
         metrics = {**trained.metrics, **_flat(scores)}
         output = Path(recipe.output)
         if trainer.is_world_process_zero():
             _save_artifact(recipe, prepared, model, scores, adapter)
             watch.lap("saving")
             _write_metrics(output, trainer, metrics)
-            write_training_report(output, recipe, prepared, trainer, scores, how=batching.how, watch=watch)
+            write_training_report(
+                output, recipe, prepared, trainer, scores, warnings=warnings, how=batching.how, watch=watch
+            )
         trainer.accelerator.wait_for_everyone()
     return TrainResult(
         artifact=output / "model",
@@ -105,7 +108,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         figures={split: found.figures for split, found in scores.items()},
         metrics=metrics,
         parameters=prepared.parameters,
-        warnings=[*caveats(prepared), *warnings_of(scores)],
+        warnings=warnings,
     )
 
 

@@ -24,7 +24,7 @@ TWO = [(["EU", "rejects"], ["B-ORG", "O"]), (["Peter", "Blackburn"], ["B-PER", "
 
 
 def _read(path: Path, **settings: Any) -> Dataset:
-    return read_rows(path, COLUMNS, settings=DataSettings.model_validate(settings), targets=True, rules=FORMS)
+    return read_rows(path, COLUMNS, settings=DataSettings.model_validate(settings), targets=True, rules=FORMS).rows
 
 
 def _pairs(rows: Dataset) -> list[tuple[list[str], list[str]]]:
@@ -84,7 +84,7 @@ def test_a_line_with_other_columns_is_named_and_its_sentence_can_be_dropped(writ
 def test_a_file_of_tokens_alone_can_be_predicted_and_not_trained_on(write: Write) -> None:
     path = write("a.conll", "EU\nrejects\n\nPeter\n")
     rules = RowRules(forms=(("tokens",), ("text",)))
-    rows = read_rows(path, COLUMNS, settings=DataSettings.model_validate({}), rules=rules)
+    rows = read_rows(path, COLUMNS, settings=DataSettings.model_validate({}), rules=rules).rows
     assert rows["tokens"][:] == [["EU", "rejects"], ["Peter"]]
     with pytest.raises(DataError, match="expected columns for tokens and tags, or text; found tokens"):
         _read(path)

@@ -31,7 +31,7 @@ SETTINGS = DataSettings.model_validate({})
 
 
 def _read(path: Path) -> Dataset:
-    return read_rows(path, COLUMNS, settings=SETTINGS, targets=True)
+    return read_rows(path, COLUMNS, settings=SETTINGS, targets=True).rows
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)
@@ -84,7 +84,7 @@ def test_nested_values_become_json_text_in_csv_and_are_read_back_for_a_json_colu
     with (tmp_path / "a.csv").open(newline="") as stream:
         assert [json.loads(row["tokens"]) for row in csv.DictReader(stream)] == [["a", "b,c"], []]
     columns = (Column("tokens", "json", ("tokens",)),)
-    found = read_rows(tmp_path / "a.csv", columns, settings=SETTINGS)
+    found = read_rows(tmp_path / "a.csv", columns, settings=SETTINGS).rows
     assert found["tokens"][:] == [["a", "b,c"], []]
 
 
@@ -97,7 +97,9 @@ def test_json_columns_keep_their_structure(tmp_path: Path, extension: str) -> No
     path = tmp_path / f"a.{extension}"
     write_rows(path, rows)
     columns = (COLUMNS[0], Column("entities", "json", ("entities",), target=True))
-    assert read_rows(path, columns, settings=SETTINGS, targets=True)["entities"][:] == [r["entities"] for r in rows]
+    assert read_rows(path, columns, settings=SETTINGS, targets=True).rows["entities"][:] == [
+        r["entities"] for r in rows
+    ]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_columns_are_found_whatever_their_letter_case(write: Write) -> None:
 def test_a_mapped_column_wins_over_the_conventional_one(write: Write) -> None:
     path = write("a.csv", "text,body,score\nno,yes,1\n")
     settings = DataSettings.model_validate({"columns": {"text": "body"}})
-    assert read_rows(path, COLUMNS, settings=settings)["text"][:] == ["yes"]
+    assert read_rows(path, COLUMNS, settings=settings).rows["text"][:] == ["yes"]
 
 
 def test_an_unknown_role_names_the_nearest(write: Write) -> None:
@@ -154,7 +156,7 @@ def test_an_unknown_role_names_the_nearest(write: Write) -> None:
 
 def test_targets_are_neither_needed_nor_read_for_prediction(write: Write) -> None:
     path = write("a.csv", "text,score\na,not a number\n")
-    assert read_rows(path, COLUMNS, settings=SETTINGS).column_names == ["text", "source_file", "source_row"]
+    assert read_rows(path, COLUMNS, settings=SETTINGS).rows.column_names == ["text", "source_file", "source_row"]
 
 
 def test_a_json_column_of_different_types_is_refused_with_file_and_column(write: Write) -> None:

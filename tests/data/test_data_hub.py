@@ -20,7 +20,9 @@ FILES = {
 }
 # The Hub's address is read when huggingface_hub is imported, so every test runs a process of its own.
 SCRIPT = """
-import json, sys
+import json, sys, time
+waited = []
+time.sleep = waited.append  # between a library's tries
 from nlptk.data import load_splits
 from nlptk.errors import DataError
 from nlptk.recipe import DataSettings
@@ -30,7 +32,7 @@ try:
     report = load_splits(DataSettings(train=sys.argv[1], validation="none"), columns, seed=0).report
     print(json.dumps({"rows": report.rows, "names": [s["name"] for p in report.sources.values() for s in p]}))
 except DataError as error:
-    print(json.dumps({"error": str(error)}))
+    print(json.dumps({"error": str(error), "waited": len(waited)}))
 """
 
 
@@ -108,3 +110,16 @@ def test_without_a_connection_the_error_speaks_of_the_file_and_of_the_hub(tmp_pa
     found = _load("me/tiny", tmp_path, HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
     assert "me/tiny: no such file or folder" in found["error"]
     assert "the Hub" in found["error"]
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
+    """huggingface_hub's own tries, with the waiting between them, would take 23 s."""
+    found = _load("me/tiny", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert "the Hub cannot be reached" in found["error"]
+    assert found["waited"] == 0
+
+
+def test_a_data_set_that_was_loaded_before_comes_from_the_cache(hub: str, tmp_path: Path) -> None:
+    first = _load("me/tiny", tmp_path, HF_ENDPOINT=hub)
+    again = _load("me/tiny", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert again == first

@@ -150,7 +150,7 @@ def test_labels_that_differ_only_by_case_are_noted(write: Write, columns: tuple[
 def test_rows_to_measure_on_are_encoded_with_the_models_labels(write: Write, columns: tuple[Column, ...]) -> None:
     space = LabelSpace(("zebra", "pos", "neg"))
     path = write("gold.jsonl", _jsonl(["pos", "neg"]))
-    rows = read_rows(path, columns, settings=DataSettings.model_validate({}), labels=space, targets=True)
+    rows = read_rows(path, columns, settings=DataSettings.model_validate({}), labels=space, targets=True).rows
     assert rows["label"][:] == [1, 2]
 
 

@@ -21,7 +21,7 @@ ROWS = ["  an indented line", '"quoted", with a comma', "ünïcödé\u2028one li
 
 
 def _read(path: Path, **settings: Any) -> Dataset:
-    return read_rows(path, COLUMNS, settings=DataSettings.model_validate(settings))
+    return read_rows(path, COLUMNS, settings=DataSettings.model_validate(settings)).rows
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.TXT", "a.txt.gz"])

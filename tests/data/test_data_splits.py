@@ -175,7 +175,7 @@ def test_a_text_of_train_in_validation_is_refused_with_files_rows_and_cure(
     with pytest.raises(DataError) as caught:
         _load(train, columns, validation=str(validation))
     message = str(caught.value)
-    assert "1 rows of validation have a text that train has too" in message
+    assert "1 row of validation has a text that train has too" in message
     assert f"{validation} row 2 = {train} row 1: 'great   FILM'" in message
     assert "data.duplicates=drop" in message
 

@@ -37,7 +37,7 @@ MAYOR = _question("Who is its mayor?")
 def _read(path: Path, *, targets: bool = True, **settings: Any) -> Dataset:
     task = registry.get_task("qa")
     how = DataSettings.model_validate(settings)
-    return read_rows(path, task.columns, settings=how, targets=targets, rules=task.rules())
+    return read_rows(path, task.columns, settings=how, targets=targets, rules=task.rules()).rows
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.json.gz"])
@@ -57,7 +57,7 @@ def test_articles_keep_their_questions_together_by_title(write: Write) -> None:
     content["data"].append({"title": "Cracow", "paragraphs": content["data"][0]["paragraphs"]})
     task, path = registry.get_task("qa"), write("rows.json", json.dumps(content))
     columns = [*task.columns[:2], type(task.columns[0])("title", "text", ("title",))]
-    found = read_rows(path, columns, settings=DataSettings())
+    found = read_rows(path, columns, settings=DataSettings()).rows
     assert found["title"][:] == ["Warsaw", "Cracow"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 # each layer may import itself and those above it; a module that is new to nlptk/ gets its place here
 LAYERS = (
-    ("errors", "nearest", "batches", "task", "environment"),
+    ("errors", "nearest", "hub", "batches", "task", "environment"),
     ("recipe", "registry", "strategies.contract"),
     ("data", "metrics", "artifact", "report", "named_checkpoints", "checkpoints", "parts", "samples"),
     ("strategies", "training", "text"),

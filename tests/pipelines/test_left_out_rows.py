@@ -34,20 +34,23 @@ def test_an_evaluation_says_which_rows_it_left_out(artifact: Path, spoiled: Path
     data = {"train": str(spoiled), "bad_rows": "drop", "unseen_labels": "drop"}
     result = nlptk.evaluate(artifact, data, output=tmp_path / "evaluation", bootstrap=0)
     assert result.rows == 8
-    assert [(item["reason"], item["count"], item["rows"][0]["row"]) for item in result.dropped] == [
+    assert [(item["reason"], item["count"], item["rows"][0]["row"]) for item in result.data.dropped] == [
         ("bad row", 1, 3),
         ("label that the model does not know", 1, 10),
     ]
-    assert any("1 rows left out: bad row" in line and "row 3" in line for line in result.warnings)
+    assert any("1 row left out: bad row" in line and "row 3" in line for line in result.warnings)
     titles = {section["title"]: section for section in load_report(tmp_path / "evaluation")["sections"]}
-    assert [row[1] for row in titles["Rows left out"]["rows"]] == [1, 1]
+    found = {row[0]: row[1] for row in titles["What was found in the rows"]["rows"]}
+    assert found["dropped from rows: bad row"] == found["dropped from rows: label that the model does not know"] == 1
+    assert found["repeated texts within rows"] == found["equal texts with different labels"] == 0
+    assert sum(row[1] for row in titles["Labels"]["rows"]) == 8
     assert "task:" in titles["Recipe of the model"]["text"]
 
 
 def test_what_was_left_out_is_told_when_the_rows_come_from_the_cache(artifact: Path, spoiled: Path) -> None:
     data = {"train": str(spoiled), "bad_rows": "drop", "unseen_labels": "drop"}
     first, second = (nlptk.evaluate(artifact, data, bootstrap=0) for _ in range(2))
-    assert first.dropped == second.dropped != []
+    assert first.data.dropped == second.data.dropped != []
 
 
 def test_a_prediction_says_which_rows_it_left_out(artifact: Path, spoiled: Path, tmp_path: Path) -> None:
@@ -55,7 +58,7 @@ def test_a_prediction_says_which_rows_it_left_out(artifact: Path, spoiled: Path,
     state = json.loads(done.out)
     assert state["rows"] == 9
     assert state["dropped"][0]["rows"] == [{"row": 3, "reason": "text is empty"}]
-    assert "nlptk: warning: rows: 1 rows left out: bad row" in done.err
+    assert "nlptk: warning: rows: 1 row left out: bad row" in done.err
 
 
 def test_training_warns_of_rows_left_out_and_of_conflicts(tmp_path: Path) -> None:
@@ -69,5 +72,5 @@ def test_training_warns_of_rows_left_out_and_of_conflicts(tmp_path: Path) -> Non
         training={"num_train_epochs": 1, "disable_tqdm": True},
         output=tmp_path / "run",
     )
-    assert any("train: 1 rows left out: bad row" in line and "row 25" in line for line in result.warnings)
-    assert any("1 texts come with different labels, on 2 rows" in line for line in result.warnings)
+    assert any("train: 1 row left out: bad row" in line and "row 25" in line for line in result.warnings)
+    assert any("1 text comes with different labels, on 2 rows" in line for line in result.warnings)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, multilabel_confusion_matrix
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
@@ -176,6 +176,18 @@ def test_the_examples_of_the_report_are_the_rows_of_greatest_loss() -> None:
     losses = functional.cross_entropy(LOGITS, torch.tensor(labels), reduction="none")
     order = losses.argsort(descending=True).tolist()
     assert [example["source"] for example in hardest["rows"]] == [f"rows.csv, row {row}" for row in order]
+
+
+def test_a_multi_label_report_counts_right_and_wrong_of_each_label_as_scikit_learn() -> None:
+    gold = [[0], [1, 2], [], [0, 2]]
+    task = _task(MULTI, decision={"thresholds": [0.9, 0.5, 0.6]})
+    parts = {part["title"]: part for part in task.score(list(LOGITS.numpy()), _rows(gold), sections=True).sections}
+    references = np.array([[i in row for i in range(3)] for row in gold])
+    chosen = LOGITS.sigmoid().numpy() >= [0.9, 0.5, 0.6]
+    expected = [[tp, fp, fn, tn] for (tn, fp), (fn, tp) in multilabel_confusion_matrix(references, chosen).tolist()]
+    table = parts["Right and wrong by label"]
+    assert [row[1:5] for row in table["rows"]] == expected
+    assert [(row[0], row[5]) for row in table["rows"]] == [("bad", 0.9), ("good", 0.5), ("mixed", 0.6)]
 
 
 def test_without_labels_the_column_is_asked_for() -> None:

@@ -292,7 +292,7 @@ def test_t5_is_refused_messages_and_gpt_rows_of_two_forms(tmp_path: Path) -> Non
 def test_leaked_texts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "again.txt").write_text("the parcel\n\n" + _texts(9)[4] + "\n")
     data = {"train": tmp_path / "rows.txt", "validation": tmp_path / "again.txt", "test": "none"}
-    with pytest.raises(DataError, match="leakage: 1 rows of validation have a text that train has too"):
+    with pytest.raises(DataError, match="leakage: 1 row of validation has a text that train has too"):
         _train(write_checkpoint("gpt2", tmp_path / "gpt2"), _texts(9), tmp_path, data=data)
 
 

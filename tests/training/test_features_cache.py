@@ -42,7 +42,7 @@ def featurized(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def _features(checkpoint: Path, rows: Path, preprocessing: Preprocessing | None = None) -> Features:
     task = TASK(TASK.Options(), labels=LabelSpace(("bad", "good")))
-    found = read_rows(str(rows), TASK.columns, settings=DataSettings(), labels=task.labels, targets=True)
+    found = read_rows(str(rows), TASK.columns, settings=DataSettings(), labels=task.labels, targets=True).rows
     return make_features(
         task,
         found,
