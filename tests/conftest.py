@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipelines.parity.environment import UnavailableError, interpreter
+
 # before anything imports huggingface_hub, which reads it once: no test reaches the network
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # tiny models gain nothing from a second thread, and lose much where another process wants the cores
@@ -40,6 +42,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/data, which is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def transformers_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with transformers 4.57; NLPTK_PARITY_ENV names a folder that keeps it."""
+    named = os.environ.get("NLPTK_PARITY_ENV")
+    try:
+        return interpreter(Path(named) if named else tmp_path_factory.mktemp("transformers-4"))
+    except UnavailableError as error:
+        pytest.skip(f"no environment with transformers 4.57: {error}")
 
 
 @pytest.fixture(scope="session")

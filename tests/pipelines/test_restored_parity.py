@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tests.pipelines.parity.checkpoints import write_all
-from tests.pipelines.parity.environment import UnavailableError, interpreter
 
 SCORE_TOLERANCE = 1e-5
 SHORT_ROWS, LONG_ROWS = 40, 3
@@ -20,16 +19,6 @@ RUN_TIMEOUT_S = 1500
 Outcomes = dict[str, dict[str, Any]]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def transformers_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with 4.57; NLPTK_PARITY_ENV names a folder that keeps it."""
-    named = os.environ.get("NLPTK_PARITY_ENV")
-    try:
-        return interpreter(Path(named) if named else tmp_path_factory.mktemp("transformers-4"))
-    except UnavailableError as error:
-        pytest.skip(f"no environment with transformers 4.57: {error}")
 
 
 @pytest.fixture(scope="module")
