@@ -13,11 +13,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlptk.api import evaluate, inspect, predict, resolve_recipe, train, tune
+    from nlptk.api import compare_methods, evaluate, inspect, predict, resolve_recipe, train, tune
     from nlptk.errors import NlptkError
     from nlptk.pipelines import pipeline
 
-__all__ = ["NlptkError", "evaluate", "inspect", "pipeline", "predict", "pretrain", "resolve_recipe", "train", "tune"]
+__all__ = [
+    "NlptkError",
+    "compare_methods",
+    "evaluate",
+    "inspect",
+    "pipeline",
+    "predict",
+    "pretrain",
+    "resolve_recipe",
+    "train",
+    "tune",
+]
 __version__ = "0.1.0"
 
 _HOMES = {"NlptkError": "nlptk.errors", "pipeline": "nlptk.pipelines"}

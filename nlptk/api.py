@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from nlptk.errors import RecipeError
 from nlptk.recipe import DataSettings, Recipe, apply_overrides, make_recipe, read_recipe
 
 if TYPE_CHECKING:
+    from nlptk.fewshot.comparison import Comparison
     from nlptk.pipelines.evaluation import EvaluationResult
     from nlptk.pipelines.files import PredictionResult
     from nlptk.text.pretraining import PretrainResult
@@ -31,11 +33,14 @@ def resolve_recipe(
 
 
 def _values(
-    source: str | Path | Mapping[str, Any] | None, overrides: Sequence[str], keys: Mapping[str, Any]
+    source: str | Path | Mapping[str, Any] | None,
+    overrides: Sequence[str],
+    keys: Mapping[str, Any],
+    **defaults: Any,
 ) -> dict[str, Any]:
-    """What the caller gave of a recipe, unchecked."""
+    """What the caller gave of a recipe, unchecked, over defaults."""
     values = read_recipe(Path(source)) if isinstance(source, str | Path) else dict(source or {})
-    return apply_overrides(_plain({**values, **keys}), overrides)
+    return apply_overrides(_plain({**defaults, **values, **keys}), overrides)
 
 
 def _checked(values: Mapping[str, Any], where: str) -> Recipe:
@@ -61,9 +66,8 @@ def train(
     where = _where(source)
     _before_torch(job.training)
     preflight.check(job, where=where)
-    from nlptk.training.run import run
-
-    return run(job, where=where)
+    result: TrainResult = importlib.import_module(registry.get_task(job.task["name"]).job).run(job, where=where)
+    return result
 
 
 def pretrain(
@@ -108,6 +112,48 @@ def tune(
     from nlptk.training.tuning import tune as search
 
     return search(job, trials=trials, space=space, strategy_given="strategy" in values)
+
+
+def compare_methods(
+    source: str | Path | Mapping[str, Any] | None = None,
+    *,
+    methods: Sequence[str] = (),
+    ways: int = 5,
+    shots: Sequence[int] = (1, 5),
+    queries: int = 5,
+    episodes: int = 600,
+    replay: Sequence[str | Path] | None = None,
+    overrides: Sequence[str] = (),
+    **keys: Any,
+) -> Comparison:
+    """Few-shot methods on the same episodes of the rows of `data.train`: accuracies and paired differences.
+
+    source, keys, overrides: a recipe, as for `train`; its task is few_shot. methods: names, the first of which the
+    others are compared to; default: the recipe's own alone. ways, shots, queries: of an episode, a class. replay: saved
+    lists of episodes, one for each of `shots`.
+
+        nlptk.compare_methods(model="CHECKPOINT", data="test.jsonl", methods=["linear_probe", "prototypical"])
+
+    Raises: NlptkError.
+    """
+    job = _checked(_values(source, overrides, keys, task="few_shot"), _where(source))
+    if job.task["name"] != "few_shot":
+        raise RecipeError(f"task: {job.task['name']}; episodes are for task few_shot")
+    if replay is not None and len(replay) != len(shots):
+        raise RecipeError(f"replay: {len(replay)} lists of episodes for {len(shots)} numbers of shots; give one each")
+    preflight.check(job, where=_where(source))
+    from nlptk.fewshot.comparison import compare, named_recipes
+    from nlptk.fewshot.episodes import Protocol
+
+    recipes = named_recipes(job, methods or [job.task["method"]["name"]])
+    return compare(
+        recipes,
+        protocol=Protocol(ways, shots[0], queries, episodes, job.seed),
+        shots=shots,
+        output=Path(job.output),
+        replay={k: Path(path) for k, path in zip(shots, replay or (), strict=False)},
+        where=_where(source),
+    )
 
 
 def evaluate(

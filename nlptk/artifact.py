@@ -110,10 +110,16 @@ def check_place(folder: Path) -> None:
         raise ArtifactError(f"{folder}: cannot be written: {place} is a file; give another output")
 
 
-def save(folder: Path, manifest: Manifest, write_files: Callable[[Path], None]) -> None:
+def save(
+    folder: Path,
+    manifest: Manifest,
+    write_files: Callable[[Path], None],
+    *,
+    known: Mapping[str, str] | None = None,
+) -> None:
     """Write an artifact atomically: `write_files(staging)` fills a sibling folder, which then takes the place of
     `folder`. Killed at any moment, the old artifact or none is there, never half of one; what a killed call left
-    behind is put back or removed by the next.
+    behind is put back or removed by the next. known: sha256 of files whose bytes are known, by relative path.
 
     Raises: ArtifactError when the disk is full or the folder cannot be written, holds something else, or is being
     written by another process.
@@ -125,7 +131,7 @@ def save(folder: Path, manifest: Manifest, write_files: Callable[[Path], None]) 
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
         try:
             write_files(staging)
-            state = {**manifest.to_json(), "files": checksums(staging)}
+            state = {**manifest.to_json(), "files": checksums(staging, known=known)}
             text = json.dumps({**state, "sha256": _own_digest(state)}, indent=2, ensure_ascii=False)
             (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
             flush(staging)
@@ -233,10 +239,39 @@ def flush(folder: Path) -> None:
             os.close(handle)
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """sha256 of every file below a folder but the manifest, by relative path."""
+def revise(source: Path, folder: Path, manifest: Manifest, write_changed: Callable[[Path], None]) -> None:
+    """Write a new version of the artifact in `source`, which may be `folder` itself, as `save` does.
+
+    write_changed: fills a folder with the files that are new or other than before; all others are shared with the old
+    version where the file system can (hard links), else copied. manifest: of the new version; its `files` are of the
+    old one, whose digests are kept for what has not changed. Raises: ArtifactError, as `save`.
+    """
+    with tempfile.TemporaryDirectory(prefix="nlptk-") as scratch:
+        write_changed(Path(scratch))
+        changed = {path.relative_to(scratch).as_posix() for path in Path(scratch).rglob("*") if path.is_file()}
+        kept = {name: digest for name, digest in manifest.files.items() if name not in changed}
+
+        def write(staging: Path) -> None:
+            for name in kept:
+                (staging / name).parent.mkdir(parents=True, exist_ok=True)
+                _share(source / name, staging / name)
+            shutil.copytree(scratch, staging, dirs_exist_ok=True)
+
+        save(folder, manifest, write, known=kept)
+
+
+def _share(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def checksums(folder: Path, *, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """sha256 of every file below a folder but the manifest, by relative path; known: those that need no reading."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: (known or {}).get(name) or sha256(path) for name, path in names.items()}
 
 
 def sha256(path: Path) -> str:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nlptk.errors import RecipeError
+from nlptk import cli_few_shot
+from nlptk.cli_words import AsJson, Words, say, split_words
 
 app = typer.Typer(
     name="nlptk",
@@ -25,12 +26,7 @@ recipe_app = typer.Typer(help="Look at recipes.", rich_markup_mode=None)
 tokenizer_app = typer.Typer(help="Make tokenizers.", rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(tokenizer_app, name="tokenizer")
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[RECIPE.yaml] [KEY=VALUE]...", help="A recipe file, and keys laid over it"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for programs")]
+app.add_typer(cli_few_shot.app, name="fewshot")
 
 
 @app.callback(invoke_without_command=True)
@@ -48,27 +44,9 @@ def _root(
         raise typer.Exit
 
 
-def _say(as_json: bool, state: Any, lines: Sequence[str]) -> None:
-    typer.echo(json.dumps(state, indent=2, ensure_ascii=False, default=str) if as_json else "\n".join(lines))
-
-
 def _warn(warnings: Sequence[str]) -> None:
     for warning in warnings:
         typer.echo(f"nlptk: warning: {warning}", err=True)
-
-
-def _split(
-    words: Sequence[str] | None, *, least: str = "task=classification model=CHECKPOINT data=rows.csv"
-) -> tuple[str | None, list[str]]:
-    """The recipe file, if the first word is one, and the overrides. least: what the words must say without one."""
-    given = list(words or [])
-    if not given:
-        raise RecipeError(f"no recipe; give a YAML file, or at least {least} (nlptk recipe schema lists every key)")
-    source = given.pop(0) if given and "=" not in given[0] else None
-    stray = [word for word in given if "=" not in word]
-    if stray:
-        raise RecipeError(f"{stray[0]!r}: expected key=value after the recipe, such as training.num_train_epochs=1")
-    return source, given
 
 
 def _figure_lines(figures: Mapping[str, Any]) -> list[str]:
@@ -93,7 +71,7 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
     from nlptk import api
     from nlptk.strategies.trainable import trained_share
 
-    source, overrides = _split(words)
+    source, overrides = split_words(words)
     result = api.train(source, overrides=overrides)
     state = {
         "artifact": str(result.artifact),
@@ -110,7 +88,7 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
             lines += [f"{split} (value and 95 % interval{selected})", *_figure_lines(result.figures[split])]
     share = f"parameters trained: {trained_share(result.parameters)}"
     if api.is_main_process():
-        _say(as_json, state, [*lines, share, f"model   {result.artifact}", f"report  {result.report}"])
+        say(as_json, state, [*lines, share, f"model   {result.artifact}", f"report  {result.report}"])
         _warn(result.warnings)
 
 
@@ -122,10 +100,10 @@ def pretrain(words: Words = None, as_json: AsJson = False) -> None:
     """
     from nlptk import api
 
-    source, overrides = _split(words, least="model.family=bert data=novels.txt")
+    source, overrides = split_words(words, least="model.family=bert data=novels.txt")
     result = api.pretrain(source, overrides=overrides)
     if api.is_main_process():
-        _say(as_json, result.to_json(), result.lines())
+        say(as_json, result.to_json(), result.lines())
 
 
 @app.command()
@@ -148,11 +126,11 @@ def tune(
     from nlptk import api
     from nlptk.recipe import read_recipe
 
-    source, overrides = _split(words)
+    source, overrides = split_words(words)
     result = api.tune(source, overrides=overrides, trials=trials, space=read_recipe(space) if space else None)
     state = {"recipe": str(result.path), "metric": result.metric, "value": result.value, "trials": result.trials}
     best = f"best validation {result.metric} {result.value:.4f} of {len(result.trials)} trials"
-    _say(as_json, state, [best, f"recipe  {result.path}"])
+    say(as_json, state, [best, f"recipe  {result.path}"])
 
 
 @app.command()
@@ -182,7 +160,7 @@ def evaluate(
         "warnings": result.warnings,
     }
     lines = [f"{result.rows} rows (value and 95 % interval)", *_figure_lines(result.figures)]
-    _say(as_json, state, [*lines, f"report  {result.report}"])
+    say(as_json, state, [*lines, f"report  {result.report}"])
     _warn(result.warnings)
 
 
@@ -217,7 +195,7 @@ def predict(
     }
     resumed = f", {result.resumed} of them from an interrupted call" if result.resumed else ""
     cut = f"; {result.truncated} texts were truncated" if result.truncated else ""
-    _say(as_json, state, [f"{result.rows} predictions in {result.target}{resumed}{cut}"])
+    say(as_json, state, [f"{result.rows} predictions in {result.target}{resumed}{cut}"])
     _warn(dropped_lines(result.dropped))
 
 
@@ -238,7 +216,7 @@ def inspect(
     from nlptk.listing import inspection
 
     found = api.inspect(_data(data, keys), task=task, tokenizer=tokenizer, max_length=max_length, seed=seed)
-    _say(as_json, found, inspection(found))
+    say(as_json, found, inspection(found))
 
 
 @app.command(name="tasks")
@@ -248,7 +226,7 @@ def list_tasks(as_json: AsJson = False) -> None:
     from nlptk.listing import task_columns
 
     found, lines = _listed("task", registry.tasks())
-    _say(as_json, found, [*lines, "", *task_columns(found)])
+    say(as_json, found, [*lines, "", *task_columns(found)])
 
 
 @app.command(name="strategies")
@@ -256,7 +234,7 @@ def list_strategies(as_json: AsJson = False) -> None:
     """List the fine-tuning strategies, built in and from plugins."""
     from nlptk import registry
 
-    _say(as_json, *_listed("strategy", registry.strategies()))
+    say(as_json, *_listed("strategy", registry.strategies()))
 
 
 @app.command()
@@ -285,7 +263,7 @@ def optimizers(as_json: AsJson = False) -> None:
         "range: worth trying with",
         "strategy=full; state: bytes for each trainable parameter.",
     ]
-    _say(as_json, table, [*lines, *notes])
+    say(as_json, table, [*lines, *notes])
 
 
 @recipe_app.command()
@@ -302,7 +280,7 @@ def show(words: Words = None) -> None:
     from nlptk import api
     from nlptk.recipe import to_yaml
 
-    source, overrides = _split(words)
+    source, overrides = split_words(words)
     typer.echo(to_yaml(api.resolve_recipe(source, overrides=overrides)), nl=False)
 
 
@@ -340,7 +318,7 @@ def train_tokenizer(
         encoding=encoding,
         named=on_command_line,
     )
-    _say(as_json, {"folder": str(result.folder), "tokens": result.tokens}, result.lines())
+    say(as_json, {"folder": str(result.folder), "tokens": result.tokens}, result.lines())
 
 
 def _data(source: str, keys: Sequence[str] | None) -> dict[str, Any]:

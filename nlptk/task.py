@@ -226,6 +226,8 @@ class Task(ABC):
     """Metrics at the top of a report, after the primary one."""
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
     """Metrics of which a smaller value is the better one."""
+    job: ClassVar[str] = "nlptk.training.run"
+    """Module whose `run(recipe, where=...)` trains a model of the task."""
 
     def __init__(
         self, options: TaskOptions, labels: LabelSpace | None = None, decision: Mapping[str, Any] | None = None
@@ -355,7 +357,11 @@ class Task(ABC):
         return []
 
     def save_extra(self, folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
-        """Write into the model's folder what other libraries want there; nlptk itself needs nothing of it."""
+        """Write into the model's folder what belongs to the model and has no place in its weights or the manifest:
+        what `load_extra` reads, and what other libraries want there."""
+
+    def load_extra(self, folder: Path) -> None:
+        """Read from an artifact what `save_extra` wrote and the task needs. Raises: ArtifactError."""
 
 
 def input_forms(forms: Sequence[Sequence[str]], columns: Sequence[Column]) -> list[tuple[str, ...]]:

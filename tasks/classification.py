@@ -15,6 +15,7 @@ from pydantic import Field
 
 from nlptk import task
 from nlptk.errors import RecipeError
+from nlptk.parts.labelled import label_warnings, labelled_sections
 from nlptk.parts.windows import window_rows
 from nlptk.task import Column, Features, Figure, LabelSpace, Prediction, Preprocessing, Scores, Section
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
-
-HARDEST = 20
-LONGEST_SHOWN = 400  # characters of a text in the report
 
 
 class ClassificationOptions(task.TaskOptions):
@@ -222,19 +220,11 @@ class Classification(task.Task):
         if not self.space.multi:
             # what always naming the most frequent label of these rows would score
             figures["majority_accuracy"] = Figure(float(np.bincount(references).max() / len(references)))
-        parts = self._sections(probabilities, decided, references, rows) if sections else []
-        return Scores(figures, parts, self._warnings(decided, references))
-
-    def _warnings(self, decided: np.ndarray, references: np.ndarray) -> list[str]:
-        """Whether rows that differ are all given the same. decided, references: (rows,) or (rows, labels)."""
-        if (decided != decided[0]).any() or not (references != references[0]).any():
-            return []
-        names = self._name(decided[0])
-        if not self.space.multi:
-            return [f"predicts only {names!r}: no better than always naming it"]
-        if not decided[0].any():
-            return ["predicts no label for any row: no better than never naming one"]
-        return [f"predicts the same labels for every row ({names}): no better than always naming them"]
+        parts: list[Section] = []
+        if sections:
+            limits = self.thresholds() if self.space.multi else ()
+            parts = labelled_sections(probabilities, decided, references, rows, self.space, thresholds=limits)
+        return Scores(figures, parts, label_warnings(decided, references, self.space))
 
     def _decide(self, probabilities: np.ndarray) -> np.ndarray:
         import numpy as np
@@ -254,77 +244,6 @@ class Classification(task.Task):
         for row, chosen in enumerate(labels):
             references[row, list(chosen)] = 1
         return references
-
-    def _sections(
-        self, probabilities: np.ndarray, decided: np.ndarray, references: np.ndarray, rows: Dataset
-    ) -> list[Section]:
-        from nlptk.metrics import confusion, expected_calibration_error, per_class, reliability_bins
-        from nlptk.report import sections
-
-        names = list(self.space.names)
-        classes = per_class(decided, references, self.space)
-        keys = ("label", "precision", "recall", "f1", "support")
-        parts = [sections.table("By label", list(keys), [list(row.values()) for row in classes])]
-        counted = confusion(decided, references, self.space)
-        if self.space.multi:
-            columns = ["label", "true positives", "false positives", "false negatives", "true negatives", "threshold"]
-            parts.append(
-                sections.table(
-                    "Right and wrong by label",
-                    columns,
-                    [
-                        [name, int(found[1, 1]), int(found[0, 1]), int(found[1, 0]), int(found[0, 0]), threshold]
-                        for name, found, threshold in zip(names, counted, self.thresholds(), strict=True)
-                    ],
-                )
-            )
-        else:
-            parts.append(
-                sections.matrix(
-                    "Confusion matrix",
-                    counted.tolist(),
-                    row_labels=names,
-                    column_labels=names,
-                    row_axis="gold",
-                    column_axis="predicted",
-                )
-            )
-        bins = reliability_bins(probabilities, references, self.space)
-        ece = expected_calibration_error(probabilities, references, self.space)
-        parts.append(sections.reliability("Reliability", bins, ece=ece))
-        parts.append(sections.examples("Hardest rows", self._hardest(probabilities, decided, references, rows)))
-        return parts
-
-    def _hardest(
-        self, probabilities: np.ndarray, decided: np.ndarray, references: np.ndarray, rows: Dataset
-    ) -> list[dict[str, Any]]:
-        import numpy as np
-
-        clipped = np.clip(probabilities, 1e-12, 1 - 1e-12)
-        if self.space.multi:
-            losses = -(references * np.log(clipped) + (1 - references) * np.log1p(-clipped)).mean(axis=1)
-        else:
-            losses = -np.log(clipped[np.arange(len(references)), references])
-        hardest = []
-        for row in np.argsort(-losses, kind="stable")[:HARDEST].tolist():
-            source = rows[row]
-            texts = [source["text"], source.get("text_pair")]
-            hardest.append(
-                {
-                    "text": " ⟂ ".join(text[:LONGEST_SHOWN] for text in texts if text),
-                    "gold": self._name(references[row]),
-                    "predicted": self._name(decided[row]),
-                    "loss": float(losses[row]),
-                    "source": f"{source['source_file']}, row {source['source_row']}",
-                }
-            )
-        return hardest
-
-    def _name(self, decision: Any) -> str:
-        names = self.space.names
-        if not self.space.multi:
-            return names[int(decision)]
-        return ", ".join(names[i] for i, chosen in enumerate(decision) if chosen) or "none"
 
 
 def _balanced(labels: Sequence[Any], space: LabelSpace) -> list[float]:

@@ -25,7 +25,16 @@ from pydantic import Field, ValidationInfo, field_validator
 from nlptk import task
 from nlptk.batches import label_batch, pad_batch
 from nlptk.errors import DataError, RecipeError, UnsupportedError
-from nlptk.parts.embeddings import MARGIN, Pooling, contrastive, cosent, in_batch_negatives, pool_tokens
+from nlptk.parts.embeddings import (
+    MARGIN,
+    Pooling,
+    contrastive,
+    cosent,
+    embedding_class,
+    in_batch_negatives,
+    pool_tokens,
+    usual_pooling,
+)
 from nlptk.parts.sentence_models import checkpoint_pooling, write_sentence_model
 from nlptk.parts.windows import window_rows
 from nlptk.task import Column, Features, Figure, LabelSpace, Prediction, Preprocessing, Scores, Section
@@ -147,13 +156,7 @@ class Similarity(task.Task):
         return "spearman" if self.scored else "average_precision"
 
     def auto_class(self, config: PreTrainedConfig) -> str:
-        from transformers import AutoModelForTextEncoding
-
-        if self.reads_pairs:
-            return "AutoModelForSequenceClassification"
-        if config.is_encoder_decoder or type(config) in AutoModelForTextEncoding._model_mapping:
-            return "AutoModelForTextEncoding"  # of an encoder-decoder the encoder alone
-        return "AutoModel"
+        return "AutoModelForSequenceClassification" if self.reads_pairs else embedding_class(config)
 
     def config_overrides(self) -> dict[str, Any]:
         if not self.reads_pairs:
@@ -164,15 +167,7 @@ class Similarity(task.Task):
 
     def prepare_model(self, model: PreTrainedModel) -> None:
         if not self.reads_pairs and "pooling" not in self.decision:
-            self.decision["pooling"] = self.settings.pooling or checkpoint_pooling(model) or self._usual_pooling(model)
-
-    @staticmethod
-    def _usual_pooling(model: PreTrainedModel) -> Pooling:
-        """The mean for what reads in both directions; the last token of a decoder, which alone has seen the text."""
-        from transformers import AutoModelForMaskedLM, AutoModelForTextEncoding
-
-        both_ways = (AutoModelForMaskedLM, AutoModelForTextEncoding)
-        return "mean" if any(type(model.config) in auto._model_mapping for auto in both_ways) else "last"
+            self.decision["pooling"] = self.settings.pooling or checkpoint_pooling(model) or usual_pooling(model)
 
     def fit(self, train: Dataset) -> None:
         given = train["score"][:] if "score" in train.column_names else []

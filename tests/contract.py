@@ -38,8 +38,8 @@ class Witness(TrainerCallback):
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         add_callback(self, patch)
-        self._save = run._save_artifact
-        patch.setattr(run, "_save_artifact", self._saving)
+        self._save = run.save_artifact
+        patch.setattr(run, "save_artifact", self._saving)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._before = [(parameter, parameter.detach().clone()) for parameter in kwargs["model"].parameters()]

@@ -20,6 +20,8 @@ from tests.tiny_models import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
+ALONE = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+"""Environment of processes that share nothing but the CPU."""
 FAST = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "save_strategy": "no", "disable_tqdm": True}
 
 
@@ -70,6 +72,12 @@ def python(
             os.killpg(process.pid, signal.SIGKILL)  # torchrun's ranks would outlive it
             raise
     return Called(process.returncode, out, err)
+
+
+def torchrun(*words: str | Path, cwd: Path) -> Called:
+    """Two processes on the CPU, with a cache of their own."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    return python(*launcher, *words, cwd=cwd, path=[ROOT], env={**ALONE, "NLPTK_CACHE": str(cwd / "cache")})
 
 
 def rows(count: int = 24) -> list[dict[str, Any]]:

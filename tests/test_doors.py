@@ -13,11 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 import nlptk
-from tests.doors import ROOT, Called, python, write_rows
+from tests.doors import ALONE, ROOT, python, torchrun, write_rows
 from tests.tiny_models import write_checkpoint
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-ALONE = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 WHOLE_BATCH = {
     "per_device_train_batch_size": 24,
     "max_steps": 6,
@@ -45,10 +43,6 @@ EACH = """
 """
 
 
-def _torchrun(*words: str | Path, cwd: Path) -> Called:
-    return python(*TORCHRUN, *words, cwd=cwd, path=[ROOT], env={**ALONE, "NLPTK_CACHE": str(cwd / "cache")})
-
-
 def _job(folder: Path, name: str, batch_size: int) -> dict[str, Any]:
     """Steps over all rows at once and no dropout, so that order and draws do not matter."""
     return {
@@ -72,7 +66,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(folder / "rows.jsonl")
     (folder / "each.py").write_text(textwrap.dedent(EACH))
     (folder / "jobs.json").write_text(json.dumps([_job(folder, name, 12) for name in JOBS]))
-    called = _torchrun("each.py", "jobs.json", cwd=folder)
+    called = torchrun("each.py", "jobs.json", cwd=folder)
     assert called.code == 0, called.err[-3000:]
     return folder
 
@@ -136,7 +130,7 @@ def test_the_command_under_torchrun_speaks_once(tmp_path: Path) -> None:
     write_checkpoint("bert", tmp_path / "bert")
     write_rows(tmp_path / "rows.jsonl")
     words = ["task=classification", "model=bert", "data=rows.jsonl", "output=run", "training.num_train_epochs=1"]
-    called = _torchrun("-m", "nlptk", "train", *words, "bootstrap=0", "--json", cwd=tmp_path)
+    called = torchrun("-m", "nlptk", "train", *words, "bootstrap=0", "--json", cwd=tmp_path)
     assert called.code == 0, called.err[-3000:]
     said = called.out[called.out.index("{") :]
     assert json.loads(said)["artifact"] == "run/model"

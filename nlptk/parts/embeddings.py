@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 Pooling = Literal["mean", "cls", "last"]
 """The tokens an embedding is made of: the mean of all, the first, the last."""
@@ -13,6 +14,22 @@ SHARPNESS = 20.0
 """Factor of cosines under exp: Su 2022 for CoSENT; as a temperature of 0.05 for negatives in the batch."""
 MARGIN = 0.5
 """Cosine distance at which a pair that does not belong together is far enough apart."""
+
+
+def embedding_class(config: PreTrainedConfig) -> str:
+    """The Auto class of a model that embeds texts: of an encoder-decoder the encoder alone."""
+    from transformers import AutoModelForTextEncoding
+
+    encodes = config.is_encoder_decoder or type(config) in AutoModelForTextEncoding._model_mapping
+    return "AutoModelForTextEncoding" if encodes else "AutoModel"
+
+
+def usual_pooling(model: PreTrainedModel) -> Pooling:
+    """The mean for what reads in both directions; the last token of a decoder, which alone has seen the text."""
+    from transformers import AutoModelForMaskedLM, AutoModelForTextEncoding
+
+    both_ways = (AutoModelForMaskedLM, AutoModelForTextEncoding)
+    return "mean" if any(type(model.config) in auto._model_mapping for auto in both_ways) else "last"
 
 
 def pool_tokens(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:

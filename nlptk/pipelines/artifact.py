@@ -79,6 +79,7 @@ def pipeline(
     task = load_task(manifest, options)
     task.tokenizer = tokenizer = load_tokenizer(str(folder))
     loaded = load_model(str(folder), task, tokenizer)
+    task.load_extra(folder)
     if loaded.new or loaded.reshaped:
         lacking = ", ".join([*loaded.new, *loaded.reshaped][:5])
         raise ArtifactError(
@@ -225,6 +226,18 @@ class Pipeline:
         from nlptk.pipelines import embedding
 
         return embedding.search(self, queries, corpus, top_k=top_k)
+
+    def add_class(self, name: str, examples: Iterable[str], *, output: str | Path | None = None) -> Path:
+        """A few-shot model that knows one class more, saved as a new version; see `nlptk.pipelines.few_shot`."""
+        from nlptk.pipelines import few_shot
+
+        return few_shot.add_class(self, name, examples, output=output)
+
+    def remove_class(self, name: str, *, output: str | Path | None = None) -> Path:
+        """A few-shot model without one of its classes, saved as a new version; see `nlptk.pipelines.few_shot`."""
+        from nlptk.pipelines import few_shot
+
+        return few_shot.remove_class(self, name, output=output)
 
     def _predict(self, rows: list[dict[str, Any]]) -> list[Prediction]:
         roles = dict.fromkeys(role for row in rows for role in row)

@@ -50,7 +50,7 @@ def write_training_report(
     measured = "test" if "test" in scores else "validation"
     figures = scores[measured].figures if measured in scores else {}
     report = {
-        "title": f"{recipe.task['name']} · {_model_name(recipe.model)}",
+        "title": f"{recipe.task['name']} · {model_name(recipe.model)}",
         "subtitle": f"{recipe.strategy['name']} fine-tuning; headline figures on the {measured} split",
         "headline": headline(figures, prepared.task),
         "primary": prepared.task.primary() if figures else None,
@@ -61,7 +61,7 @@ def write_training_report(
     return write_report(output, {k: v for k, v in report.items() if v is not None})[1]
 
 
-def _model_name(model: str) -> str:
+def model_name(model: str) -> str:
     """Name of a checkpoint for people: its folder's, or the folder's above where that is just called `model`."""
     path = Path(model)
     return path.parent.name if path.name == "model" and path.parent.name else path.name
@@ -184,12 +184,14 @@ def _training_sections(
         sections.facts("Run", facts, group="Training"),
         sections.table("Parameter groups", columns, groups, group="Training"),
         sections.table("Parts of the model", ["part", "parameters", "trained", "groups"], parts, group="Training"),
-        *_curves(trainer.state.log_history, prepared.task.primary()),
+        *curves_of(trainer.state.log_history, prepared.task.primary()),
         sections.code("Recipe", to_yaml(recipe), language="yaml", group="Training"),
     ]
 
 
-def _curves(history: Sequence[Mapping[str, Any]], primary: str) -> list[Section]:
+def curves_of(history: Sequence[Mapping[str, Any]], primary: str) -> list[Section]:
+    """Losses, the primary figure and the learning rate over the steps, from the Trainer's log."""
+
     def line(key: str) -> list[list[float | None]]:
         return [[entry["step"], entry[key]] for entry in history if key in entry]
 

@@ -91,12 +91,12 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
             scores = _measure(recipe, trainer, model, batching)
             watch.lap("measuring")
         warnings = [*caveats(prepared), *warnings_of(scores)]
-        metrics = {**trained.metrics, **_flat(scores)}
+        metrics = {**trained.metrics, **flat(scores)}
         output = Path(recipe.output)
         if trainer.is_world_process_zero():
-            _save_artifact(recipe, prepared, model, scores, adapter)
+            save_artifact(recipe, prepared, model, scores, adapter)
             watch.lap("saving")
-            _write_metrics(output, trainer, metrics)
+            write_metrics(output, trainer, metrics)
             write_training_report(
                 output, recipe, prepared, trainer, scores, warnings=warnings, how=batching.how, watch=watch
             )
@@ -178,7 +178,7 @@ def _measure(recipe: Recipe, trainer: NlptkTrainer, model: PreTrainedModel, batc
     return found
 
 
-def _flat(scores: Mapping[str, Scores]) -> dict[str, float]:
+def flat(scores: Mapping[str, Scores]) -> dict[str, float]:
     """Values by the names transformers uses: eval_ for validation, test_ for test."""
     prefixes = {"validation": "eval"}
     return {
@@ -188,9 +188,10 @@ def _flat(scores: Mapping[str, Scores]) -> dict[str, float]:
     }
 
 
-def _save_artifact(
+def save_artifact(
     recipe: Recipe, prepared: Prepared, model: PreTrainedModel, scores: Mapping[str, Scores], adapter: Path
 ) -> None:
+    """The model's folder. adapter: a folder to go with it, where there is one."""
     columns = prepared.splits["train"].rows.column_names
     manifest = artifact.Manifest(
         task={"name": recipe.task["name"], "options": prepared.task.options.model_dump(mode="json")},
@@ -227,8 +228,9 @@ def write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToken
         raise OSError(str(error)) from error  # as every other failed write, for who makes the artifact
 
 
-def _write_metrics(output: Path, trainer: NlptkTrainer, metrics: Mapping[str, Any]) -> None:
+def write_metrics(output: Path, trainer: NlptkTrainer | None, metrics: Mapping[str, Any]) -> None:
     """all_results.json and trainer_state.json, by transformers' own names."""
-    trainer.state.save_to_json(str(output / "trainer_state.json"))
+    if trainer is not None:
+        trainer.state.save_to_json(str(output / "trainer_state.json"))
     text = json.dumps(metrics, indent=2, sort_keys=True)
     (output / "all_results.json").write_text(text + "\n", encoding="utf-8")

@@ -87,7 +87,10 @@ class _Schedule(TrainerCallback):
 
 
 class NlptkTrainer(SafeTrainer):
-    """Trains what a strategy says on the loss a task says, and evaluates with the task's own metrics."""
+    """Trains what a strategy says on the loss a task says, and evaluates with the task's own metrics.
+
+    eval_dataset: stands for `validation` where a subclass evaluates in its own way.
+    """
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class NlptkTrainer(SafeTrainer):
         train_dataset: Any,
         collator: Any,
         validation: EvaluationSet | None,
+        eval_dataset: Any = None,
         callbacks: Sequence[TrainerCallback] = (),
         model_init: Callable[[Any], torch.nn.Module] | None = None,
     ):
@@ -110,7 +114,7 @@ class NlptkTrainer(SafeTrainer):
             args=args,
             data_collator=collator,
             train_dataset=train_dataset,
-            eval_dataset=validation.rows if validation else None,
+            eval_dataset=validation.rows if validation else eval_dataset,
             callbacks=[self._schedule, ProgressBar(task.primary()), *callbacks],
             model_init=model_init,  # type: ignore[arg-type]  # PEFT's models are no PreTrainedModel, and are welcome
         )

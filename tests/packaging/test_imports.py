@@ -16,10 +16,20 @@ LAYERS = (
     ("errors", "nearest", "hub", "batches", "task", "environment"),
     ("recipe", "registry", "strategies.contract"),
     ("data", "metrics", "artifact", "report", "named_checkpoints", "checkpoints", "parts", "samples"),
-    ("strategies", "training", "text"),
+    ("strategies", "training", "text", "fewshot"),
     ("pipelines", "compress", "runtime"),
     ("release", "monitor"),
-    ("listing", "preflight", "support", "api", "cli", "", "__main__"),  # "" is nlptk/__init__.py
+    (
+        "listing",
+        "preflight",
+        "support",
+        "api",
+        "cli",
+        "cli_words",
+        "cli_few_shot",
+        "",
+        "__main__",
+    ),  # "" is nlptk/__init__.py
 )
 TASK_MAY_IMPORT = {"batches", "errors", "metrics", "parts", "report", "task"}
 LIGHT = ("torch", "transformers", "datasets")

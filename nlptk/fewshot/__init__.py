@@ -1,0 +1,1 @@
+"""Few-shot learning: episodes, methods, meta-training, measuring and comparing."""

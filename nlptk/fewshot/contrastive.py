@@ -1,0 +1,115 @@
+"""contrastive: pairs of the support set fine-tune the encoder, then logistic regression on what it gives.
+
+Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts" (SetFit), arXiv:2209.11055. There each pair is
+embedded by itself. Here a batch is a set of examples, each embedded once, and its pairs are drawn among them: as many
+of one class as of two. Memory does not grow with the number of pairs that there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from nlptk.errors import DataError, MissingExtraError
+from nlptk.fewshot.contract import Batch, Learner, Lesson, Material, Method
+from nlptk.fewshot.rows import LabelledRows, row_vectors
+from nlptk.parts.methods import ContrastiveOptions
+from nlptk.parts.support import Head, logistic_head
+
+FIRST, SECOND, SAME = "first", "second", "same"
+"""Of a batch: (pairs,) places of the two examples, and 1.0 where they are of one class, else 0.0."""
+
+
+class Contrastive(Method):
+    """The encoder trains on the support set."""
+
+    options: ContrastiveOptions
+    trains = "support"
+
+    def head(self, material: Material) -> Head:
+        penalty = self.options.inverse_penalty
+        return logistic_head(
+            material.vectors, material.labels, len(material.names), inverse_penalty=penalty, seed=material.seed
+        )
+
+    def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson:
+        return _Pairs(self.options, learner, rows, batch_size=batch_size, seed=seed)
+
+
+class PairBatches(torch.utils.data.Dataset[Batch]):
+    """Item i: the examples of batch i and pairs among them; a function of i and the seed.
+
+    Half of the places of a batch go to classes with two examples or more, two at a time, so that there are pairs of one
+    class among many classes too.
+    """
+
+    def __init__(self, rows: LabelledRows, *, batch_size: int, passes: float, seed: int):
+        counts = np.bincount(rows.labels)
+        self._paired = np.flatnonzero(counts >= 2)
+        if not len(self._paired) or (counts > 0).sum() < 2:
+            raise DataError(
+                f"{rows.where}: contrastive learning needs pairs of one class and of two; every class has one example, "
+                "or there is one class: give more examples, or use task.method=prototypical"
+            )
+        self._rows, self._seed = rows, seed
+        self._by_class = {int(label): np.flatnonzero(rows.labels == label) for label in np.unique(rows.labels)}
+        self._size = min(max(4, batch_size), len(rows.labels))
+        self._count = max(1, math.ceil(passes * len(rows.labels) / self._size))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng([self._seed, index])
+        chosen = self._examples(rng)
+        labels = self._rows.labels[chosen]
+        first, second = np.triu_indices(len(chosen), k=1)
+        same = labels[first] == labels[second]
+        alike, other = np.flatnonzero(same), np.flatnonzero(~same)
+        count = max(1, min(len(alike), len(other)))
+        picked = np.concatenate([rng.permutation(alike)[:count], rng.permutation(other)[:count]])
+        return {
+            **self._rows.batch(chosen.tolist()),
+            FIRST: torch.from_numpy(first[picked]),
+            SECOND: torch.from_numpy(second[picked]),
+            SAME: torch.from_numpy(same[picked].astype(np.float32)),
+        }
+
+    def _examples(self, rng: np.random.Generator) -> np.ndarray:
+        """(size,) rows, none twice."""
+        classes = rng.permutation(self._paired)[: max(1, self._size // 4)]
+        pairs = [rng.choice(self._by_class[int(label)], size=2, replace=False) for label in classes]
+        sure = np.concatenate(pairs)
+        rest = np.setdiff1d(np.arange(len(self._rows.labels)), sure, assume_unique=True)
+        found: np.ndarray = np.concatenate([sure, rng.choice(rest, size=self._size - len(sure), replace=False)])
+        return found
+
+
+class _Pairs(Lesson):
+    def __init__(
+        self, options: ContrastiveOptions, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int
+    ):
+        self._learner, self._loss = learner, _loss_from_embeddings(options.loss)
+        self.module, self.groups = learner.trained, learner.groups
+        self.batches = PairBatches(rows, batch_size=batch_size, passes=options.passes, seed=seed)
+
+    def loss(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        first, second, same = batch[FIRST], batch[SECOND], batch[SAME]
+        read = {name: value for name, value in batch.items() if name not in (FIRST, SECOND, SAME)}
+        vectors = row_vectors(self._learner.task, module, read)
+        return self._loss([vectors[first], vectors[second]], same)
+
+
+def _loss_from_embeddings(name: str) -> Callable[[list[torch.Tensor], torch.Tensor], torch.Tensor]:
+    try:
+        from sentence_transformers.sentence_transformer import losses
+    except ImportError as error:
+        raise MissingExtraError(
+            'method contrastive: needs sentence-transformers; pip install "nlptk-hf[fewshot]"'
+        ) from error
+    cls = {"cosine_similarity": losses.CosineSimilarityLoss, "cosent": losses.CoSENTLoss}[name]
+    found: Callable[[list[torch.Tensor], torch.Tensor], torch.Tensor] = cls(model=None).compute_loss_from_embeddings
+    return found

@@ -1,0 +1,87 @@
+"""The rows of a few-shot job: support set, held-out rows, and the files of other classes to meta-train on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from datasets import Dataset
+
+from nlptk.data import fingerprint, load_splits, read_rows
+from nlptk.data.normalize import text_key
+from nlptk.errors import DataError
+from nlptk.fewshot.episodes import check_disjoint
+from nlptk.fewshot.rows import LabelledRows
+from nlptk.recipe import DataSettings, Recipe
+from nlptk.task import Preprocessing, Task
+from nlptk.training.features import make_features
+from nlptk.training.preparation import Prepared
+
+
+def support_settings(settings: DataSettings) -> DataSettings:
+    """Nothing is set aside from a support set unless the recipe says so."""
+    given = {split: getattr(settings, split) for split in ("validation", "test")}
+    return settings.model_copy(update={split: "none" for split, value in given.items() if value is None})
+
+
+def split_rows(prepared: Prepared, split: str) -> LabelledRows:
+    """A split of the job's own rows."""
+    found, task = prepared.splits[split], prepared.task
+    assert task.labels is not None
+    pad_id = prepared.tokenizer.pad_token_id
+    labels = label_ids(found.rows)
+    return LabelledRows(found.rows, found.features, labels, task.labels.names, task, pad_id, where=f"data.{split}")
+
+
+def label_ids(rows: Dataset) -> np.ndarray:
+    """(rows,) label ids."""
+    return np.asarray(rows["label"], dtype=np.int64)
+
+
+def labelled_file(
+    path: str, settings: DataSettings, task: Task, preprocessing: Preprocessing, *, where: str, seed: int
+) -> LabelledRows:
+    """A file of labelled rows with classes of its own. settings: columns, encoding, duplicates and the like."""
+    alone = settings.model_copy(update={"train": path, "validation": "none", "test": "none", "group": None})
+    found = load_splits(alone, task.columns, seed=seed, rules=task.rules())
+    rows = found.train
+    assert rows is not None
+    if found.labels is None or found.labels.multi:
+        raise DataError(f"{where}: {path}: expected one label a row; name the column with data.columns.label")
+    if settings.duplicates == "drop":
+        rows = without_repeats(rows)
+    features = make_features(task, rows, task.tokenizer, preprocessing, rows_fingerprint=fingerprint(rows))
+    pad_id = task.tokenizer.pad_token_id
+    names = found.labels.names
+    return LabelledRows(rows, features, label_ids(rows), names, task, pad_id, where=f"{where} ({path})")
+
+
+def without_repeats(rows: Dataset) -> Dataset:
+    """The first of every row whose text is the same."""
+    keys = np.array([text_key([text]) for text in rows["text"]])
+    return rows.select(np.sort(np.unique(keys, return_index=True)[1]))
+
+
+def meta_rows(recipe: Recipe, prepared: Prepared) -> Mapping[str, LabelledRows]:
+    """The rows to meta-train and to validate on, by split. Raises: DataError where they share a class."""
+    meta = prepared.task.options.meta  # type: ignore[attr-defined]  # of the few-shot task
+    files = {"train": meta.train, "validation": meta.validation}
+    found = {
+        split: labelled_file(
+            path, recipe.data, prepared.task, prepared.preprocessing, where=f"task.meta.{split}", seed=recipe.seed
+        )
+        for split, path in files.items()
+        if path is not None
+    }
+    check_disjoint([rows.pool for rows in found.values()])
+    return found
+
+
+def unlabelled_file(
+    path: str, settings: DataSettings, task: Task, preprocessing: Preprocessing, *, where: str
+) -> LabelledRows:
+    """A file of texts of no class."""
+    rows = read_rows(path, task.columns, settings=settings, rules=task.rules()).rows
+    features = make_features(task, rows, task.tokenizer, preprocessing, rows_fingerprint=fingerprint(rows))
+    nothing = np.zeros(len(rows), dtype=np.int64)
+    return LabelledRows(rows, features, nothing, (), task, task.tokenizer.pad_token_id, where=f"{where} ({path})")

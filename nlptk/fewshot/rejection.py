@@ -1,0 +1,106 @@
+"""Rejection of what belongs to no class: a threshold chosen on held-out texts, and how well it tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from nlptk.errors import DataError
+from nlptk.fewshot.data import unlabelled_file
+from nlptk.fewshot.rows import LabelledRows
+from nlptk.parts.support import Support, class_means, unit
+from nlptk.recipe import DataSettings
+from nlptk.task import Figure, Preprocessing, Scores
+
+KEPT = 0.95
+"""Share of the held-out texts in scope that keep their label where none out of scope are given."""
+REJECTED = 0.95
+"""Share of the texts out of scope at whose rejection the wrongly rejected ones are counted."""
+
+
+def tune_rejection(
+    task: Any,
+    settings: DataSettings,
+    preprocessing: Preprocessing,
+    held_out: np.ndarray | None,
+    *,
+    trained_on_support: bool,
+    see: Callable[[LabelledRows], np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Set the threshold where the recipe asks for a tuned one. Returns: familiarity of the texts out of scope, those to
+    tune on as `validation`, those to measure on as `test`.
+
+    held_out: vectors of texts in scope; None: each support example counts, seen without its own part in its mean.
+    see: rows -> vectors.
+    """
+    strangers = {}
+    for split, key in (("validation", "out_of_scope"), ("test", "out_of_scope_test")):
+        path = getattr(task.settings, key)
+        if path is not None:
+            rows = unlabelled_file(path, settings, task, preprocessing, where=f"task.{key}")
+            strangers[split] = task.familiarity(see(rows))
+    if task.settings.rejection == "tuned":
+        if held_out is None and trained_on_support:
+            raise DataError(
+                f"task.rejection: method {task.settings.method.name} trained on its support set, which looks more "
+                "familiar than new texts will; give held-out rows (data.validation=FILE or a fraction) or a threshold"
+            )
+        known = task.familiarity(held_out) if held_out is not None else leave_one_out(task.support)
+        task.decision["rejection_threshold"] = choose_threshold(known, strangers.get("validation"))
+    return strangers
+
+
+def choose_threshold(known: np.ndarray, strangers: np.ndarray | None) -> float:
+    """The familiarity below which a text is rejected: it keeps 95 % of the known ones; with strangers, the sum of the
+    shares rightly kept and rightly rejected is greatest (Youden 1950, doi:10.1002/1097-0142(1950)3:1<32)."""
+    if strangers is None or not len(strangers):
+        return float(np.quantile(known, 1 - KEPT))
+    values = np.unique(np.concatenate([known, strangers]))
+    edges = (values[1:] + values[:-1]) / 2
+    if not len(edges):
+        return float(values[0])
+    kept = 1 - np.searchsorted(np.sort(known), edges) / len(known)
+    rejected = np.searchsorted(np.sort(strangers), edges) / len(strangers)
+    return float(edges[int(np.argmax(kept + rejected))])
+
+
+def leave_one_out(support: Support) -> np.ndarray:
+    """(examples,) greatest cosine to a class mean, each example's own class's mean made without it; the only example
+    of a class is as near to its own as to the nearest other."""
+    vectors = unit(support.vectors).astype(np.float64)
+    classes = int(support.labels.max()) + 1
+    counts = np.bincount(support.labels, minlength=classes)
+    sums = class_means(vectors, support.labels, classes) * counts[:, None]
+    cosines = vectors @ unit(sums).T
+    own = sums[support.labels] - vectors
+    places = np.arange(len(vectors))
+    left = np.einsum("nd,nd->n", vectors, unit(own))
+    cosines[places, support.labels] = np.where(counts[support.labels] > 1, left, -1.0)
+    found: np.ndarray = cosines.max(axis=1)
+    return found
+
+
+def measure_rejection(
+    task: Any, scores: Mapping[str, Scores], vectors: Mapping[str, np.ndarray], strangers: Mapping[str, np.ndarray]
+) -> None:
+    """Add to a split's figures how well familiarity tells its texts from those out of scope."""
+    for split in scores.keys() & strangers.keys():
+        figures = scores[split].figures
+        figures.update(separation(task.familiarity(vectors[split]), strangers[split]))
+        if task.threshold is not None:
+            figures["out_of_scope_rejected"] = Figure(float((strangers[split] < task.threshold).mean()))
+
+
+def separation(known: np.ndarray, strangers: np.ndarray) -> dict[str, Figure]:
+    """AUROC, and the share of the known that fall with 95 % of the strangers."""
+    from sklearn.metrics import roc_auc_score
+
+    truth = np.concatenate([np.ones(len(known)), np.zeros(len(strangers))])
+    area = float(roc_auc_score(truth, np.concatenate([known, strangers])))
+    edge = float(np.quantile(strangers, REJECTED))
+    return {
+        "out_of_scope_auroc": Figure(area),
+        "false_rejection_at_95": Figure(float((known < edge).mean())),
+    }

@@ -1,0 +1,147 @@
+"""A support set: the few labelled examples that a model decides by, as vectors, and the linear head made of them.
+
+Every few-shot method ends in the same thing: a text becomes a vector, and a class's logit is linear in that vector.
+For class means by cosine or by Euclidean distance, for logistic regression, for a head adapted by gradient steps and
+for label words at a mask alike; so they are saved, served, extended and explained in one way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nlptk.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TEXTS, TENSORS = "support.jsonl", "support.safetensors"
+
+
+@dataclass(frozen=True)
+class Head:
+    """weight: (classes, dim) float32; bias: (classes,). unit_length: it reads vectors scaled to the length 1."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    unit_length: bool
+
+    def logits(self, vectors: np.ndarray) -> np.ndarray:
+        """(texts, dim) -> (texts, classes) float32."""
+        found: np.ndarray = (unit(vectors) if self.unit_length else vectors) @ self.weight.T + self.bias
+        return found
+
+
+@dataclass(frozen=True)
+class Support:
+    """Examples and what was made of them.
+
+    texts: one an example; labels: (examples,) int64, place of the class; vectors: (examples, dim) float32, as the
+    model gives them. learned: what meta-training left for the method to make heads with, by name.
+    """
+
+    texts: tuple[str, ...]
+    labels: np.ndarray
+    vectors: np.ndarray
+    head: Head
+    learned: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def nearest(self, vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the examples nearest to each vector and their cosines, best first: both (texts, count)."""
+        import numpy as np
+
+        cosines = unit(vectors) @ unit(self.vectors).T
+        count = min(count, len(self.texts))
+        places = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+        return places, np.take_along_axis(cosines, places, axis=1)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Each vector divided by its length; a vector of zeros stays."""
+    import numpy as np
+
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: np.ndarray = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled
+
+
+def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """(classes, dim): the mean vector of each class; every class has an example."""
+    import numpy as np
+
+    sums = np.zeros((classes, vectors.shape[1]), dtype=np.float64)
+    np.add.at(sums, labels, vectors)
+    means: np.ndarray = (sums / np.bincount(labels, minlength=classes)[:, None]).astype(np.float32)
+    return means
+
+
+def cosine_head(vectors: np.ndarray, labels: np.ndarray, classes: int, *, scale: float) -> Head:
+    """Logits are `scale` times the cosine to each class's mean of unit vectors."""
+    import numpy as np
+
+    weight = scale * unit(class_means(unit(vectors), labels, classes))
+    return Head(weight, np.zeros(classes, dtype=np.float32), unit_length=True)
+
+
+def euclidean_head(vectors: np.ndarray, labels: np.ndarray, classes: int, *, scale: float) -> Head:
+    """Logits are `-scale` times the squared Euclidean distance to each class's mean, up to what all classes share.
+
+    -|z - c|^2 = 2 z.c - |c|^2 - |z|^2 (Snell et al. 2017, "Prototypical Networks", arXiv:1703.05175, 2.4).
+    """
+    means = class_means(vectors, labels, classes)
+    return Head(2 * scale * means, -scale * (means**2).sum(axis=1), unit_length=False)
+
+
+def logistic_head(vectors: np.ndarray, labels: np.ndarray, classes: int, *, inverse_penalty: float, seed: int) -> Head:
+    """Logistic regression with an L2 penalty on unit vectors (scikit-learn's C: the inverse of the penalty)."""
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(C=inverse_penalty, max_iter=1000, random_state=seed).fit(unit(vectors), labels)
+    weight, bias = fitted.coef_, fitted.intercept_
+    if classes == 2:  # scikit-learn has one logit, of the second class against the first
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return Head(weight.astype(np.float32), bias.astype(np.float32), unit_length=True)
+
+
+def save_support(support: Support, folder: Path, names: Sequence[str]) -> None:
+    """Write the examples with their labels' names, readable, and the tensors beside them."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    rows = [
+        json.dumps({"text": text, "label": names[label]}, ensure_ascii=False)
+        for text, label in zip(support.texts, support.labels.tolist(), strict=True)
+    ]
+    (folder / TEXTS).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    tensors = {
+        "labels": support.labels,
+        "vectors": support.vectors,
+        "head.weight": support.head.weight,
+        "head.bias": support.head.bias,
+        **{f"learned.{name}": value for name, value in support.learned.items()},
+    }
+    said = {"unit_length": json.dumps(support.head.unit_length)}
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / TENSORS, metadata=said)
+
+
+def load_support(folder: Path) -> Support:
+    """What `save_support` wrote. Raises: ArtifactError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        lines = (folder / TEXTS).read_text(encoding="utf-8").splitlines()
+        texts = tuple(json.loads(line)["text"] for line in lines)
+        with safe_open(folder / TENSORS, framework="numpy") as file:
+            found: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            unit_length = json.loads(file.metadata()["unit_length"])
+        head = Head(found.pop("head.weight"), found.pop("head.bias"), unit_length)
+        labels, vectors = found.pop("labels"), found.pop("vectors")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder}: its support set cannot be read ({error}); train the model again") from error
+    if not len(texts) == len(labels) == len(vectors):
+        raise ArtifactError(f"{folder / TEXTS}: {len(texts)} texts for {len(vectors)} vectors; copy the folder again")
+    return Support(texts, labels, vectors, head, {name.removeprefix("learned."): v for name, v in found.items()})

@@ -1,0 +1,193 @@
+"""Classes of a few-shot model, added and removed without training; and the pipeline for `transformers.pipeline`.
+
+    loaded = nlptk.pipeline("runs/intents")
+    loaded.add_class("refund", ["i want my money back", "refund please"])   # the loaded model knows it from here on
+    loaded.remove_class("greeting")
+
+The encoder stays as it is: new examples are embedded, and the head is made anew of the vectors of all examples, which
+lie in the artifact. Each call writes a new version in one piece, over the old one unless `output` says where else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from transformers.pipelines.base import Pipeline as TransformersPipeline
+
+from nlptk import artifact
+from nlptk.data.normalize import text_key
+from nlptk.errors import DataError, UnsupportedError
+from nlptk.fewshot.contract import Material
+from nlptk.fewshot.methods import make_method
+from nlptk.parts.support import Support, save_support
+from nlptk.task import LabelSpace
+
+if TYPE_CHECKING:
+    from nlptk.pipelines.artifact import Pipeline
+
+UntypedPipeline: Any = TransformersPipeline  # it declares its parts more narrowly than its own subclasses fill them
+
+
+def add_class(loaded: Pipeline, name: str, examples: Iterable[str], *, output: str | Path | None = None) -> Path:
+    """Let a loaded model know one class more. Returns: the folder of the new version.
+
+    examples: one text or more. output: its folder; default: in place of the one loaded.
+
+    Raises:
+        DataError: a class that there is, no example, one that is no text, or one that stands for another class already.
+        UnsupportedError: a model of another task. ArtifactError: it cannot be written; nothing has changed then.
+    """
+    task, support = _few_shot(loaded)
+    names = list(task.labels.names)
+    if not name.strip() or name in names:
+        raise DataError(f"class {name!r}: {'has no name' if not name.strip() else 'is there already'}; give another")
+    texts = _checked(examples, name, support, names)
+    vectors = _vectors(loaded, texts)
+    labels = np.concatenate([support.labels, np.full(len(texts), len(names), dtype=np.int64)])
+    everything = np.concatenate([support.vectors, vectors])
+    return _renew(loaded, [*names, name], (*support.texts, *texts), labels, everything, output=output)
+
+
+def remove_class(loaded: Pipeline, name: str, *, output: str | Path | None = None) -> Path:
+    """Let a loaded model forget a class and its examples. Returns: the folder of the new version.
+
+    Raises: as `add_class`; DataError for a class that there is not, or where fewer than two would be left.
+    """
+    task, support = _few_shot(loaded)
+    names = list(task.labels.names)
+    if name not in names:
+        raise DataError(f"class {name!r}: there is none; there are {names[:20]}")
+    if len(names) < 3:
+        raise DataError(f"class {name!r}: only one class would be left; add another first")
+    place = names.index(name)
+    kept = np.flatnonzero(support.labels != place)
+    labels = support.labels[kept]
+    labels = labels - (labels > place)
+    texts = tuple(support.texts[row] for row in kept.tolist())
+    return _renew(loaded, [n for n in names if n != name], texts, labels, support.vectors[kept], output=output)
+
+
+def _few_shot(loaded: Pipeline) -> tuple[Any, Support]:
+    task: Any = loaded.task
+    support = getattr(task, "support", None)
+    if not isinstance(support, Support):
+        raise UnsupportedError(
+            f"{task.name}: its models learn classes by training alone; train one with task=few_shot to add classes"
+        )
+    return task, support
+
+
+def _checked(examples: Iterable[str], name: str, support: Support, names: list[str]) -> list[str]:
+    """The examples, those that are equal once."""
+    if isinstance(examples, str):
+        raise DataError(f"class {name!r}: examples is a text; give a list of texts: [{examples[:30]!r}]")
+    known = {text_key([text]): names[label] for text, label in zip(support.texts, support.labels, strict=True)}
+    found: dict[bytes, str] = {}
+    for place, text in enumerate(examples):
+        if not isinstance(text, str) or not text.strip():
+            came = "empty" if isinstance(text, str) else f"{type(text).__name__}, not text"
+            raise DataError(f"class {name!r}: example {place} is {came}; every one needs a text")
+        key = text_key([text])
+        if key in known:
+            raise DataError(
+                f"class {name!r}: example {place} {text[:40]!r} stands for {known[key]!r} already; leave it out, or "
+                "remove that class first"
+            )
+        found.setdefault(key, text)
+    if not found:
+        raise DataError(f"class {name!r}: no examples; give one text or more")
+    return list(found.values())
+
+
+def _vectors(loaded: Pipeline, texts: list[str]) -> np.ndarray:
+    """(texts, dim) float32."""
+    found = loaded.task.featurize({"text": texts}, loaded.tokenizer, loaded.manifest.preprocessing)
+    outputs, features = loaded.run(found, rows=len(texts))
+    return np.asarray(loaded.task.pool(outputs, features), dtype=np.float32)
+
+
+def _renew(
+    loaded: Pipeline,
+    names: list[str],
+    texts: tuple[str, ...],
+    labels: np.ndarray,
+    vectors: np.ndarray,
+    *,
+    output: str | Path | None,
+) -> Path:
+    """Make the head anew, write the new version, and only then let the loaded model be it."""
+    task, support = _few_shot(loaded)
+    seed = int(loaded.manifest.recipe.get("seed", 0))
+    material = Material(vectors, labels, names, loaded.model, loaded.tokenizer, learned=support.learned, seed=seed)
+    renewed = Support(texts, labels, vectors, make_method(task.settings.method).head(material), support.learned)
+    space = LabelSpace(tuple(names))
+    version = int(loaded.manifest.data.get("version", 1)) + 1
+    manifest = replace(loaded.manifest, labels=space, data={**loaded.manifest.data, "version": version}, metrics={})
+    folder = Path(output) if output is not None else loaded.folder
+    config = loaded.model.config.__class__.from_dict(
+        {**loaded.model.config.to_dict(), "id2label": space.id2label, "label2id": space.label2id}
+    )
+
+    def write(changed: Path) -> None:
+        save_support(renewed, changed, names)
+        config.save_pretrained(changed)
+
+    artifact.revise(loaded.folder, folder, manifest, write)
+    loaded.folder, loaded.manifest = artifact.load_manifest(folder, verify=False)
+    loaded.model.config.id2label, loaded.model.config.label2id = space.id2label, space.label2id
+    task.labels, task.support = space, renewed
+    return folder
+
+
+class FewShotClassificationPipeline(UntypedPipeline):  # type: ignore[misc]  # see UntypedPipeline
+    """`transformers.pipeline("few-shot-classification", model=FOLDER)`: texts in, nlptk's predictions out.
+
+    A text gives one prediction, a list of texts a list of them; anything else that can be iterated over gives an
+    iterator. Keys: `label` (None where the input is rejected), `score`, `scores`, `nearest`, `truncated`.
+
+    Raises: ArtifactError for a folder that is no few-shot model of nlptk.
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = True
+
+    def __init__(self, *args: Any, **kwargs: Any):  # as transformers calls it
+        from nlptk.pipelines.artifact import pipeline
+
+        super().__init__(*args, **kwargs)
+        self._loaded = pipeline(self.model.name_or_path, batch_size=self._batch_size or 64, device=self.device)
+        _few_shot(self._loaded)
+
+    def __call__(self, inputs: str | Iterable[str]) -> dict[str, Any] | list[dict[str, Any]] | Iterator[dict[str, Any]]:
+        if isinstance(inputs, str | Mapping | list | tuple):
+            found: dict[str, Any] | list[dict[str, Any]] = self._loaded(inputs)
+            return found
+        return self._loaded.stream(inputs)
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if kwargs:
+            raise UnsupportedError(f"few-shot-classification: takes no {', '.join(kwargs)}; its artifact says it all")
+        return {}, {}, {}
+
+    def preprocess(self, inputs: Any) -> Any:
+        return inputs
+
+    def _forward(self, inputs: Any) -> Any:
+        return self._loaded(inputs)
+
+    def postprocess(self, outputs: Any) -> Any:
+        return outputs
+
+
+def register() -> None:
+    """Enter `few-shot-classification` into transformers' registry; the class of the model is what its config names."""
+    from transformers import pipelines
+
+    entry = {"impl": FewShotClassificationPipeline, "pt": (), "default": {}, "type": "text"}
+    pipelines.PIPELINE_REGISTRY.supported_tasks["few-shot-classification"] = entry

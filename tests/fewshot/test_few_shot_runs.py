@@ -1,0 +1,301 @@
+"""The contract of few-shot methods: on every family they train or are refused, measure, come back equal, and serve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+import nlptk
+import nlptk.pipelines
+from nlptk.errors import DataError, RecipeError, UnsupportedError
+from nlptk.fewshot.adapting import teach
+from nlptk.training.run import TrainResult
+from tests.contract_cases import KEYWORDS
+from tests.tiny_models import FAMILIES, WORDS, write_checkpoint
+
+EMBEDDING = ("linear_probe", "prototypical", "contrastive", "maml", "fomaml", "anil", "reptile")
+META = {"ways": 3, "shots": 2, "queries": 2, "episodes": 40, "episodes_per_step": 4, "validation_episodes": 10}
+
+
+def write_classes(path: Path, keywords: tuple[str, ...] | list[str], each: int) -> Path:
+    """Rows of a few words, one of which names the class."""
+    rows = []
+    for index in range(each * len(keywords)):
+        key = keywords[index % len(keywords)]
+        words = [WORDS[(index * 7 + step * 3) % len(WORDS)] for step in range(4)]
+        rows.append({"text": " ".join([key, *[w for w in words if w not in keywords], str(index)]), "label": key})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {family: write_checkpoint(family, folder / family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return {
+        "support": write_classes(folder / "support.jsonl", KEYWORDS, 6),
+        "test": write_classes(folder / "test.jsonl", KEYWORDS, 9),
+        "meta": write_classes(folder / "meta.jsonl", WORDS[20:26], 8),
+        "held_out": write_classes(folder / "held_out.jsonl", WORDS[30:34], 8),
+    }
+
+
+def train(
+    checkpoint: Path,
+    data: dict[str, Path],
+    output: Path,
+    method: str | dict[str, Any],
+    *,
+    strategy: str = "full",
+    **task: Any,
+) -> TrainResult:
+    return nlptk.train(
+        task={"name": "few_shot", "method": method, **task},
+        model=checkpoint,
+        strategy=strategy,
+        data={"train": data["support"], "test": data["test"], "duplicates": "keep"},
+        training={"disable_tqdm": True, "save_strategy": "no"} if "meta" not in task else {"disable_tqdm": True},
+        bootstrap=0,
+        output=output,
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", EMBEDDING)
+def test_every_method_learns_and_comes_back_equal(
+    method: str, family: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    gradient = method in ("maml", "fomaml", "anil", "reptile")
+    task: dict[str, Any] = {}
+    if gradient:
+        task["meta"] = {"train": str(data["meta"]), "validation": str(data["held_out"]), **META}
+    result = train(checkpoints[family], data, tmp_path / "run", method, **task)
+    figures = result.figures["test"]
+    assert figures["accuracy"].value > 0.4  # a third by chance; a random model tells keywords apart somewhat
+    again = nlptk.evaluate(result.artifact, data["test"], bootstrap=0).figures
+    for name, figure in figures.items():
+        assert again[name].value == pytest.approx(figure.value, abs=1e-5), name
+    frozen = method != "contrastive"
+    before = load_file(checkpoints[family] / "model.safetensors")
+    after = load_file(result.artifact / "model.safetensors")
+    kept = [torch.equal(before[name], value) for name, value in after.items() if name in before]
+    assert all(kept) if frozen else not all(kept)
+    named = json.loads((result.artifact / "config.json").read_text())["architectures"][0]
+    info = getattr(transformers, named).from_pretrained(result.artifact, output_loading_info=True)[1]
+    assert {kind: found for kind, found in info.items() if found} == {}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["maml", "fomaml", "anil", "reptile"])
+def test_inner_steps_move_adapters_of_the_encoder(
+    method: str, family: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    meta = {"train": str(data["meta"]), **META, "episodes": 8}
+    result = train(
+        checkpoints[family], data, tmp_path / "run", {"name": method, "inner_steps": 2}, strategy="lora", meta=meta
+    )
+    assert result.figures["test"]["accuracy"].value > 0.4
+    before = load_file(checkpoints[family] / "model.safetensors")
+    after = load_file(result.artifact / "model.safetensors")
+    changed = {name for name, value in after.items() if name in before and not torch.equal(before[name], value)}
+    assert changed
+    again = nlptk.evaluate(result.artifact, data["test"], bootstrap=0).figures
+    assert again["accuracy"].value == pytest.approx(result.figures["test"]["accuracy"].value, abs=1e-5)
+
+
+def test_meta_training_of_adapters_resumes_bit_by_bit(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    found = []
+    for name, cut in (("whole", ()), ("resumed", (1,))):
+        for stop in (*cut, 2):
+            result = nlptk.train(
+                task={
+                    "name": "few_shot",
+                    "method": {"name": "maml", "inner_steps": 1},
+                    "meta": {"train": str(data["meta"]), **META, "episodes": 8, "episodes_per_step": 4},
+                },
+                model=checkpoints["t5"],
+                strategy="lora",
+                data={"train": data["support"], "duplicates": "keep"},
+                training={
+                    "disable_tqdm": True,
+                    "lr_scheduler_type": "constant",
+                    "max_steps": stop,
+                    "save_strategy": "steps",
+                    "save_steps": 1,
+                    "resume_from_checkpoint": "auto",
+                },
+                bootstrap=0,
+                output=tmp_path / name,
+            )
+        found.append(load_file(result.artifact / "support.safetensors"))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=0, atol=0, msg=name)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> TrainResult:
+    return train(checkpoints["bert"], data, tmp_path_factory.mktemp("trained") / "run", "prototypical")
+
+
+def test_a_class_is_added_and_removed_without_training(trained: TrainResult, tmp_path: Path) -> None:
+    loaded = nlptk.pipeline(trained.artifact)
+    weights = load_file(trained.artifact / "model.safetensors")
+    text = "quick answer now"
+    folder = loaded.add_class("praise", [text, "great service"], output=tmp_path / "more")
+    assert loaded(text)["label"] == "praise"
+    fresh = nlptk.pipeline(folder)
+    assert fresh(text)["label"] == "praise"
+    assert fresh(text)["nearest"][0]["text"] == text
+    assert fresh.manifest.data["version"] == 2
+    for name, value in load_file(folder / "model.safetensors").items():
+        assert torch.equal(weights[name], value)
+    before = nlptk.pipeline(trained.artifact)(["broken", "invoice", "password"])
+    fresh.remove_class("praise")
+    after = nlptk.pipeline(folder)(["broken", "invoice", "password"])
+    for one, other in zip(before, after, strict=True):
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
+
+
+def test_what_cannot_be_added_or_removed_is_refused_and_changes_nothing(trained: TrainResult, tmp_path: Path) -> None:
+    loaded = nlptk.pipeline(trained.artifact)
+    text = json.loads((trained.artifact / "support.jsonl").read_text().splitlines()[0])["text"]
+    for name, examples, said in (
+        ("broken", ["x y"], "is there already"),
+        ("new", [], "no examples"),
+        ("new", "text", "examples is a text"),
+        ("new", [" "], "example 0 is empty"),
+        ("new", [text.upper()], "stands for"),
+    ):
+        with pytest.raises(DataError, match=said):
+            loaded.add_class(name, examples, output=tmp_path / "never")
+    with pytest.raises(DataError, match="there is none"):
+        loaded.remove_class("praise", output=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+    assert loaded.task.labels is not None
+    assert set(loaded.task.labels.names) == set(KEYWORDS)
+
+
+def test_transformers_pipeline_says_the_same(trained: TrainResult) -> None:
+    served: Any = transformers.pipeline("few-shot-classification", model=str(trained.artifact))  # type: ignore[call-overload]
+    texts = ["the parcel came broken", "my invoice shows"]
+    assert served(texts) == nlptk.pipeline(trained.artifact)(texts)
+
+
+def test_methods_are_compared_on_the_same_episodes_and_a_list_replays(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": data["meta"], "duplicates": "drop"}}
+    methods = ["linear_probe", "prototypical"]
+    protocol: dict[str, Any] = {"ways": 3, "shots": [1, 2], "queries": 3, "episodes": 12}
+    first = nlptk.compare_methods(**keys, methods=methods, output=tmp_path / "one", **protocol)
+    lists = [first.episodes[shots] for shots in (1, 2)]
+    again = nlptk.compare_methods(**keys, methods=methods, output=tmp_path / "two", replay=lists, **protocol)
+    for method in methods:
+        for shots in (1, 2):
+            assert (first.accuracies[method][shots] == again.accuracies[method][shots]).all()
+    values = first.accuracies["prototypical"][1]
+    figure = first.figures["prototypical"][1]
+    assert figure.value == pytest.approx(values.mean())
+    assert figure.high is not None
+    half = 1.96 * np.std(values, ddof=1) / np.sqrt(len(values))
+    assert figure.high - figure.value == pytest.approx(half, rel=1e-3)
+
+
+def test_meta_learning_on_the_classes_that_are_measured_is_refused(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    task = {"name": "few_shot", "method": "anil", "meta": {"train": str(data["meta"]), **META}}
+    rows = {"train": data["meta"], "duplicates": "drop"}
+    with pytest.raises(DataError, match="never trained on"):
+        nlptk.compare_methods(
+            task=task, model=checkpoints["bert"], data=rows, output=tmp_path, ways=3, shots=[1], queries=2, episodes=2
+        )
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({"method": "maml"}, "task.meta: missing"),
+        ({"method": "linear_probe", "meta": "rows.jsonl"}, "does not meta-train"),
+        ({"method": {"name": "cloze", "template": "{text}"}}, "expected {mask} in the template"),
+        ({"method": "prototypical", "out_of_scope": "x.jsonl"}, "set rejection=tuned"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    task: dict[str, Any], said: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        train(checkpoints["bert"], data, tmp_path / "run", **task)
+
+
+def test_a_cloze_without_a_sentinel_or_room_is_refused(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UnsupportedError, match="extra_id_0"):
+        train(checkpoints["t5"], data, tmp_path / "t5", "cloze")
+    with pytest.raises(UnsupportedError, match="must come last"):
+        train(checkpoints["gpt2"], data, tmp_path / "gpt2", "cloze")
+
+
+@pytest.mark.parametrize(("family", "template"), [("bert", "{text} it is {mask} ."), ("gpt2", "{text} it is {mask}")])
+def test_a_cloze_learns_its_words(
+    family: str, template: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    method = {"name": "cloze", "template": template}
+    result = nlptk.train(
+        task={"name": "few_shot", "method": method},
+        model=checkpoints[family],
+        data={"train": data["support"], "test": data["test"], "duplicates": "keep"},
+        training={"num_train_epochs": 30, "learning_rate": 0.005, "disable_tqdm": True, "save_strategy": "no"},
+        bootstrap=0,
+        output=tmp_path / "run",
+    )
+    assert result.figures["test"]["accuracy"].value > 0.6
+    assert nlptk.evaluate(result.artifact, data["test"], bootstrap=0).figures["accuracy"] == pytest.approx(
+        result.figures["test"]["accuracy"]
+    )
+
+
+def test_teaching_for_an_episode_is_what_the_trainer_does(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nlptk.fewshot import training
+
+    weights = []
+    for by_hand in (False, True):
+        if by_hand:
+
+            def taught(self: Any, resume_from_checkpoint: Any = None) -> Any:
+                teach(self._lesson, self.args, {"name": "adamw"})
+                return transformers.trainer_utils.TrainOutput(0, 0.0, {})
+
+            monkeypatch.setattr(training.LessonTrainer, "train", taught)
+        torch.manual_seed(0)
+        result = nlptk.train(
+            task={"name": "few_shot", "method": "contrastive"},
+            model=checkpoints["bert"],
+            data={"train": data["support"], "test": data["test"], "duplicates": "keep"},
+            dropout={"hidden": 0.0, "attention": 0.0},
+            training={"disable_tqdm": True, "save_strategy": "no", "learning_rate": 1e-3},
+            bootstrap=0,
+            output=tmp_path / str(by_hand),
+        )
+        weights.append(load_file(result.artifact / "model.safetensors"))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-6, rtol=0)

@@ -1,0 +1,91 @@
+"""Heads made of a support set, against scikit-learn and against the definitions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestCentroid, NearestNeighbors
+from sklearn.preprocessing import normalize
+
+from nlptk.errors import ArtifactError
+from nlptk.parts.support import (
+    Head,
+    Support,
+    cosine_head,
+    euclidean_head,
+    load_support,
+    logistic_head,
+    save_support,
+)
+
+RNG = np.random.default_rng(0)
+LABELS = np.repeat(np.arange(4), 5)
+VECTORS = (RNG.normal(size=(20, 6)) + LABELS[:, None] * 0.7).astype(np.float32)
+QUERIES = RNG.normal(size=(30, 6)).astype(np.float32) + 1
+
+
+def test_euclidean_head_decides_as_the_nearest_centroid() -> None:
+    expected = NearestCentroid().fit(VECTORS, LABELS).predict(QUERIES)
+    head = euclidean_head(VECTORS, LABELS, 4, scale=3.0)
+    assert (head.logits(QUERIES).argmax(axis=1) == expected).all()
+
+
+def test_euclidean_logits_are_squared_distances_up_to_what_all_classes_share() -> None:
+    means = np.stack([VECTORS[label == LABELS].mean(axis=0) for label in range(4)])
+    expected = -2.0 * ((QUERIES[:, None] - means[None]) ** 2).sum(axis=2)
+    found = euclidean_head(VECTORS, LABELS, 4, scale=2.0).logits(QUERIES)
+    assert found - found[:, :1] == pytest.approx(expected - expected[:, :1], abs=1e-3)
+
+
+def test_cosine_logits_are_scaled_cosines_to_the_means_of_unit_vectors() -> None:
+    means = normalize(np.stack([normalize(VECTORS)[label == LABELS].mean(axis=0) for label in range(4)]))
+    found = cosine_head(VECTORS, LABELS, 4, scale=10.0).logits(QUERIES)
+    assert found == pytest.approx(10 * normalize(QUERIES) @ means.T, abs=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logistic_head_gives_scikit_learns_probabilities(classes: int) -> None:
+    kept = classes > LABELS
+    expected = LogisticRegression(C=2.0, max_iter=1000).fit(normalize(VECTORS[kept]), LABELS[kept])
+    head = logistic_head(VECTORS[kept], LABELS[kept], classes, inverse_penalty=2.0, seed=0)
+    logits = head.logits(QUERIES)
+    found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert found == pytest.approx(expected.predict_proba(normalize(QUERIES)), abs=1e-4)
+
+
+def support() -> Support:
+    head = Head(np.eye(4, 6, dtype=np.float32), np.zeros(4, dtype=np.float32), unit_length=True)
+    texts = tuple(f"text {row}\nof two lines" for row in range(20))
+    return Support(texts, LABELS, VECTORS, head, {"start": np.arange(3, dtype=np.float32)})
+
+
+def test_nearest_examples_are_those_of_scikit_learn() -> None:
+    distances, expected = NearestNeighbors(n_neighbors=3, metric="cosine").fit(VECTORS).kneighbors(QUERIES)
+    places, cosines = support().nearest(QUERIES, 3)
+    assert (places == expected).all()
+    assert cosines == pytest.approx(1 - distances, abs=1e-5)
+
+
+def test_a_support_set_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    save_support(support(), tmp_path, ("a", "b", "c", "d"))
+    found, saved = load_support(tmp_path), support()
+    assert found.texts == saved.texts
+    for one, other in (
+        (found.labels, saved.labels),
+        (found.vectors, saved.vectors),
+        (found.head.weight, saved.head.weight),
+        (found.learned["start"], saved.learned["start"]),
+    ):
+        assert (one == other).all()
+    assert found.head.unit_length
+
+
+def test_a_support_set_without_its_vectors_is_refused(tmp_path: Path) -> None:
+    save_support(support(), tmp_path, ("a", "b", "c", "d"))
+    lines = (tmp_path / "support.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "support.jsonl").write_text("".join(lines[:-1]))
+    with pytest.raises(ArtifactError, match="19 texts for 20 vectors"):
+        load_support(tmp_path)
