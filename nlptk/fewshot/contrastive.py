@@ -32,7 +32,7 @@ class Contrastive(Method):
     def head(self, material: Material) -> Head:
         penalty = self.options.inverse_penalty
         return logistic_head(
-            material.vectors, material.labels, len(material.names), inverse_penalty=penalty, seed=material.seed
+            material.vectors, material.labels, material.names, inverse_penalty=penalty, seed=material.seed
         )
 
     def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson:

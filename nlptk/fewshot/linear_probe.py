@@ -15,5 +15,5 @@ class LinearProbe(Method):
     def head(self, material: Material) -> Head:
         penalty = self.options.inverse_penalty
         return logistic_head(
-            material.vectors, material.labels, len(material.names), inverse_penalty=penalty, seed=material.seed
+            material.vectors, material.labels, material.names, inverse_penalty=penalty, seed=material.seed
         )

@@ -10,13 +10,15 @@ from nlptk.task import TaskOptions
 
 MASK, TEXT = "{mask}", "{text}"
 TEMPLATE = "{text} This is about {mask}."
+Penalty = Annotated[float, Field(gt=0.0)] | Literal["cross_validated"]
+PENALTY = "scikit-learn's C, on unit vectors; cross_validated: chosen among 0.1 to 1000"
 
 
 class LinearProbeOptions(TaskOptions):
     """Frozen features and logistic regression: the baseline that everyone should beat."""
 
     name: Literal["linear_probe"]
-    inverse_penalty: float = Field(1.0, gt=0.0, description="scikit-learn's C, on unit vectors")
+    inverse_penalty: Penalty = Field(1.0, description=PENALTY)
 
 
 class PrototypicalOptions(TaskOptions):
@@ -35,7 +37,7 @@ class ContrastiveOptions(TaskOptions):
         "cosine_similarity", description="sentence-transformers' CosineSimilarityLoss or CoSENTLoss"
     )
     passes: float = Field(20.0, gt=0.0, description="How often each example is embedded, on average")
-    inverse_penalty: float = Field(1.0, gt=0.0, description="Of the head: scikit-learn's C, on unit vectors")
+    inverse_penalty: Penalty = Field(1.0, description=f"Of the head: {PENALTY}")
 
 
 class GradientOptions(TaskOptions):

@@ -11,13 +11,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from nlptk.errors import ArtifactError
+from nlptk.errors import ArtifactError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
+InversePenalty = float | Literal["cross_validated"]
+PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+FOLDS = 5
 TEXTS, TENSORS = "support.jsonl", "support.safetensors"
 
 
@@ -95,16 +98,54 @@ def euclidean_head(vectors: np.ndarray, labels: np.ndarray, classes: int, *, sca
     return Head(2 * scale * means, -scale * (means**2).sum(axis=1), unit_length=False)
 
 
-def logistic_head(vectors: np.ndarray, labels: np.ndarray, classes: int, *, inverse_penalty: float, seed: int) -> Head:
-    """Logistic regression with an L2 penalty on unit vectors (scikit-learn's C: the inverse of the penalty)."""
+def logistic_head(
+    vectors: np.ndarray, labels: np.ndarray, names: Sequence[str], *, inverse_penalty: InversePenalty, seed: int
+) -> Head:
+    """Logistic regression with an L2 penalty on unit vectors. names: of the classes; each has an example.
+
+    inverse_penalty: scikit-learn's C; "cross_validated": the one of `PENALTIES` with the lowest log loss over up to
+    five stratified folds of the examples.
+
+    Raises: DataError for a class with one example under cross-validation.
+    """
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=inverse_penalty, max_iter=1000, random_state=seed).fit(unit(vectors), labels)
+    scaled = unit(vectors)
+    chosen = inverse_penalty
+    if chosen == "cross_validated":
+        chosen = _cross_validated(scaled, labels, names, seed=seed)
+    fitted = LogisticRegression(C=chosen, max_iter=1000, random_state=seed).fit(scaled, labels)
     weight, bias = fitted.coef_, fitted.intercept_
-    if classes == 2:  # scikit-learn has one logit, of the second class against the first
+    if len(names) == 2:  # scikit-learn has one logit, of the second class against the first
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return Head(weight.astype(np.float32), bias.astype(np.float32), unit_length=True)
+
+
+def _cross_validated(vectors: np.ndarray, labels: np.ndarray, names: Sequence[str], *, seed: int) -> float:
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    counts = np.bincount(labels, minlength=len(names))
+    if counts.min() < 2:
+        name = names[int(counts.argmin())]
+        raise DataError(
+            f"inverse_penalty=cross_validated: class {name!r} has one example, and a fold without it cannot learn it; "
+            "give it another, or a number as inverse_penalty"
+        )
+    folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
+    means = [
+        cross_val_score(
+            LogisticRegression(C=penalty, max_iter=1000, random_state=seed),
+            vectors,
+            labels,
+            cv=folds,
+            scoring="neg_log_loss",
+        ).mean()
+        for penalty in PENALTIES
+    ]
+    return PENALTIES[int(np.argmax(means))]
 
 
 def save_support(support: Support, folder: Path, names: Sequence[str]) -> None:

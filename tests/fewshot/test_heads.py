@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neighbors import NearestCentroid, NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from nlptk.errors import ArtifactError
+from nlptk.errors import ArtifactError, DataError
 from nlptk.parts.support import (
+    PENALTIES,
     Head,
     Support,
     cosine_head,
@@ -22,6 +24,7 @@ from nlptk.parts.support import (
 )
 
 RNG = np.random.default_rng(0)
+NAMES = ("a", "b", "c", "d")
 LABELS = np.repeat(np.arange(4), 5)
 VECTORS = (RNG.normal(size=(20, 6)) + LABELS[:, None] * 0.7).astype(np.float32)
 QUERIES = RNG.normal(size=(30, 6)).astype(np.float32) + 1
@@ -50,7 +53,7 @@ def test_cosine_logits_are_scaled_cosines_to_the_means_of_unit_vectors() -> None
 def test_logistic_head_gives_scikit_learns_probabilities(classes: int) -> None:
     kept = classes > LABELS
     expected = LogisticRegression(C=2.0, max_iter=1000).fit(normalize(VECTORS[kept]), LABELS[kept])
-    head = logistic_head(VECTORS[kept], LABELS[kept], classes, inverse_penalty=2.0, seed=0)
+    head = logistic_head(VECTORS[kept], LABELS[kept], NAMES[:classes], inverse_penalty=2.0, seed=0)
     logits = head.logits(QUERIES)
     found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert found == pytest.approx(expected.predict_proba(normalize(QUERIES)), abs=1e-4)
@@ -89,3 +92,26 @@ def test_a_support_set_without_its_vectors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "support.jsonl").write_text("".join(lines[:-1]))
     with pytest.raises(ArtifactError, match="19 texts for 20 vectors"):
         load_support(tmp_path)
+
+
+def test_the_penalty_is_the_one_with_the_lowest_loss_over_folds() -> None:
+    """Against scikit-learn's own search, on classes that overlap, so that neither end of the grid wins."""
+    generator = np.random.default_rng(3)
+    labels = np.repeat(np.arange(3), 12)
+    vectors = (np.eye(3, 8)[labels] + generator.normal(size=(36, 8)) * 0.6).astype(np.float32)
+    head = logistic_head(vectors, labels, ("a", "b", "c"), inverse_penalty="cross_validated", seed=1)
+    search = GridSearchCV(
+        LogisticRegression(max_iter=1000),
+        {"C": list(PENALTIES)},
+        scoring="neg_log_loss",
+        cv=StratifiedKFold(5, shuffle=True, random_state=1),
+    ).fit(normalize(vectors), labels)
+    assert search.best_params_["C"] not in (PENALTIES[0], PENALTIES[-1])
+    expected = logistic_head(vectors, labels, ("a", "b", "c"), inverse_penalty=search.best_params_["C"], seed=1)
+    assert head.weight == pytest.approx(expected.weight, abs=1e-6)
+
+
+def test_a_class_with_one_example_cannot_be_cross_validated() -> None:
+    vectors, labels = VECTORS[:5], np.array([0, 0, 1, 1, 2])
+    with pytest.raises(DataError, match=r"class 'c' has one example.*give it another, or a number"):
+        logistic_head(vectors, labels, ("a", "b", "c"), inverse_penalty="cross_validated", seed=0)
