@@ -49,7 +49,9 @@ class DataSettings(_Strict):
         None, description="Column whose equal values must stay in one split (a customer, a document)"
     )
     label_names: list[str] | None = Field(None, description="Names of integer labels 0, 1, 2, ...")
-    label_separator: str | None = Field(None, description="Splits a label cell into several labels (multi-label csv)")
+    label_separator: str | None = Field(
+        None, min_length=1, description="Splits a label cell into several labels (multi-label csv)"
+    )
     unseen_labels: Literal["refuse", "drop"] = Field("refuse", description="Rows whose label training never saw")
     duplicates: Literal["refuse", "drop", "keep"] = Field(
         "refuse", description="Rows of validation or test whose text is also in an earlier split"
@@ -201,11 +203,28 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
         if not sign or not key.strip():
             raise RecipeError(f"override {override!r}: expected key=value, such as training.num_train_epochs=1")
         try:
-            value = parse_value(text)
+            value = _override_value(text)
         except yaml.YAMLError as error:
             raise RecipeError(f"override {override!r}: not a YAML value: {' '.join(str(error).split())}") from error
         _set(merged, key.strip().split("."), value, override)
     return dict(merged)
+
+
+def _override_value(text: str) -> Any:
+    """What a word on the command line means: a YAML value, but where YAML would see a mark of its own (`|`, `>`, `,`)
+    or a comment, the text itself.
+
+    >>> [_override_value(text) for text in ("5e-5", "null", "", "|", " ", "runs/a #1", "'|'")]
+    [5e-05, None, None, '|', ' ', 'runs/a #1', '|']
+    """
+    if text[:1] in ("[", "{", '"', "'"):
+        return parse_value(text)
+    try:
+        value = parse_value(text)
+    except yaml.YAMLError:
+        return text
+    lost = value is None and text not in ("", "~", "null", "Null", "NULL")
+    return text if lost or (isinstance(value, str) and value != text.strip()) else value
 
 
 def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:

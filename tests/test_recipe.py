@@ -235,3 +235,27 @@ def test_a_key_that_stands_a_level_too_high_is_told_its_place(given: dict[str, A
 def test_an_unknown_key_beside_an_unknown_task_is_still_named() -> None:
     with pytest.raises(RecipeError, match=r"^recipe: modle: unknown key; did you mean 'model'\?$"):
         make_recipe({**JOB, "task": "unheard", "modle": "x"})
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("|", "|"),
+        (">", ">"),
+        (",", ","),
+        ("#", "#"),
+        (" ", " "),
+        ("runs/a #1", "runs/a #1"),
+        ("'|'", "|"),
+        ('"a b"', "a b"),
+        ("null", None),
+        ("", None),
+        ("5e-5", 5e-5),
+        ("true", True),
+        ("[a, 1]", ["a", 1]),
+        ("{a: 1}", {"a": 1}),
+        ("sst2", "sst2"),
+    ],
+)
+def test_a_word_on_the_command_line_keeps_what_yaml_would_take_for_a_mark(word: str, value: Any) -> None:
+    assert apply_overrides({}, [f"data.label_separator={word}"]) == {"data": {"label_separator": value}}

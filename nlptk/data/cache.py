@@ -22,7 +22,10 @@ from nlptk.errors import DataError
 FORMAT_VERSION = 6
 """Part of every key; raise it when what is stored, or how it is read, changes."""
 
-_UNWRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+_UNWRITABLE = (
+    *(errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
 
 
 def cache_dir() -> Path:

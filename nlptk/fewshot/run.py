@@ -34,7 +34,7 @@ from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
 from nlptk.training.preparation import Prepared, caveats, load_data, prepare
 from nlptk.training.reporting import warnings_of
-from nlptk.training.run import TrainResult, flat, save_artifact, write_metrics
+from nlptk.training.run import TrainResult, flat, run_identity, save_artifact, write_metrics
 from nlptk.training.trainer import Optimization
 
 BATCH = 32
@@ -175,7 +175,8 @@ def taught_by(
         optimization=Optimization(recipe.optimizer["name"], options, lesson.groups),
         validate=validate,
     )
-    done = trainer.train(resume_from_checkpoint=last_checkpoint(args, where))
+    trainer.identity = run_identity(recipe, prepared)
+    done = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
     if support is not None and method.trains == "meta" and method.settles(learner):
         method.settle(learner, support, lesson.learned())
     model = prepared.strategy.merge(prepared.trained) if whole else prepared.model

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from nlptk.data import DataReport, fingerprint, read_rows
+from nlptk.data.cache import disk_errors
 from nlptk.data.problems import conflict_lines, dropped_lines
 from nlptk.environment import Watch
 from nlptk.errors import DataError
@@ -58,6 +59,9 @@ def evaluate(
     task = loaded.task
     if settings.train is None:
         raise DataError("data.train: missing; give the file with the labelled rows to measure on")
+    folder = Path(output) if output is not None else _default_output(loaded.folder, settings.train)
+    with disk_errors(folder, elsewhere="give another output"):
+        folder.mkdir(parents=True, exist_ok=True)
     rows, found = read_rows(
         settings.train, task.columns, settings=settings, labels=task.labels, targets=True, rules=task.rules()
     )
@@ -85,7 +89,6 @@ def evaluate(
         ledger_section({"rows": features.ledger}),
         length_section({"rows": features}, how.max_length),
     ]
-    folder = Path(output) if output is not None else _default_output(loaded.folder, settings.train)
     report = _report(folder, loaded, scores, parts, seed=seed, watch=watch)
     return EvaluationResult(scores.figures, len(rows), found, report, scores.warnings)
 

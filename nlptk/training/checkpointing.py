@@ -24,7 +24,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from nlptk.artifact import checksums, flush
 from nlptk.errors import ArtifactError, RecipeError
 
-SEAL = "checkpoint.json"
+SEAL, IDENTITY = "checkpoint.json", "run.json"
 OPTIMIZER, SCHEDULER, RANDOM = "optimizer", "scheduler", "random"
 
 
@@ -130,8 +130,24 @@ def verify(checkpoint: Path) -> None:
             raise ArtifactError(f"{checkpoint / name}: {came}; {cure}")
 
 
-def last_checkpoint(args: TrainingArguments, where: str) -> str | None:
-    """The checkpoint to resume from; `true` is the last one of the output folder, `auto` the same if there is one."""
+def last_checkpoint(args: TrainingArguments, where: str, identity: Mapping[str, Any] | None = None) -> str | None:
+    """The checkpoint to resume from; `true` is the last one of the output folder, `auto` the same if there is one.
+
+    identity: what must be as it was when the checkpoint was written. Raises: RecipeError.
+    """
+    found = _checkpoint(args, where)
+    if found is not None and identity is not None and (Path(found) / IDENTITY).is_file():
+        before = json.loads((Path(found) / IDENTITY).read_text(encoding="utf-8"))
+        other = [key for key, value in identity.items() if before.get(key, value) != json.loads(json.dumps(value))]
+        if other:
+            raise RecipeError(
+                f"{where}: training.resume_from_checkpoint: {found} was trained with other {', '.join(other)}; give "
+                "another output, or set it to false to begin anew"
+            )
+    return found
+
+
+def _checkpoint(args: TrainingArguments, where: str) -> str | None:
     given: Any = args.resume_from_checkpoint
     if given is not True and given != "auto":
         return str(given) if given else None

@@ -80,7 +80,8 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
             trainer = _make_trainer(recipe, prepared, batching, args)
             trainer.check_metric(where)
             watch.lap("batches")
-            trained = trainer.train(resume_from_checkpoint=last_checkpoint(args, where))
+            trainer.identity = run_identity(recipe, prepared)
+            trained = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
             watch.lap("training")
             if batching.packed is not None:
                 batching.packed.remove()
@@ -139,6 +140,13 @@ def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingAr
         prepared.model.to(args.device)
         batching = stored_batching(prepared, batch_size=args.per_device_eval_batch_size)
     return args, batching
+
+
+def run_identity(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+    """What a resumed run shares with the one it goes on with; length, logs and checkpoints may change."""
+    settings = {"task": recipe.task, "strategy": recipe.strategy, "optimizer": recipe.optimizer}
+    rate = {"training.learning_rate": recipe.training.get("learning_rate")}
+    return {**settings, "seed": recipe.seed, "data": prepared.data.report.fingerprint, **rate}
 
 
 def _make_trainer(recipe: Recipe, prepared: Prepared, batching: Batching, args: TrainingArguments) -> NlptkTrainer:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ from nlptk.checkpoints import quiet
 from nlptk.errors import ArtifactError
 from nlptk.training.arguments import whole_steps
 from nlptk.training.checkpointing import (
+    IDENTITY,
     OPTIMIZER,
     RANDOM,
     SCHEDULER,
@@ -36,6 +39,8 @@ class SafeTrainer(Trainer):
     """
 
     _sampler: EpochSampler
+    identity: Mapping[str, Any] | None = None
+    """What a resume must find unchanged; written into every checkpoint."""
 
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
         # a checkpoint's state holds steps; the arguments, which a resume compares with it, may hold fractions
@@ -75,6 +80,8 @@ class SafeTrainer(Trainer):
         staging.mkdir(parents=True)
         self._save(str(staging))
         (staging / "training_args.bin").unlink(missing_ok=True)  # pickled by transformers; the recipe says it
+        if self.identity is not None:
+            (staging / IDENTITY).write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
         for name, part in self._stateful().items():
             save_state(staging, name, part.state_dict())
         if self.state.best_global_step:

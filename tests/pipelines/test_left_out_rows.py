@@ -74,3 +74,14 @@ def test_training_warns_of_rows_left_out_and_of_conflicts(tmp_path: Path) -> Non
     )
     assert any("train: 1 row left out: bad row" in line and "row 25" in line for line in result.warnings)
     assert any("1 text comes with different labels, on 2 rows" in line for line in result.warnings)
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_measured(artifact: Path, tmp_path: Path) -> None:
+    place = write_rows(tmp_path / "rows.jsonl")
+    for output in (place, place / "inner"):
+        said = cli("evaluate", str(artifact), str(place), "--output", str(output))
+        assert said.code == 2
+        assert "cannot be written" in said.err
+    said = cli("predict", str(artifact), str(place), str(place / "out.jsonl"))
+    assert said.code == 2
+    assert "cannot be written" in said.err

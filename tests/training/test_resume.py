@@ -145,3 +145,25 @@ def test_a_run_resumed_as_it_was_begun_warns_of_no_changed_argument(
     assert "do not match" not in caplog.text
     _train(job, tmp_path / "run", resume_from_checkpoint=True, logging_steps=7)
     assert "logging_steps: 7 (from args) != 1 (from trainer_state.json)" in caplog.text
+
+
+def test_a_checkpoint_of_another_run_is_refused(job: dict[str, Any], tmp_path: Path) -> None:
+    """Its weights have learnt other rows, perhaps those that the new split tests on."""
+    _train(job, tmp_path / "run")
+    before = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    rows = [{"text": f"other {i} says {'good' if i % 2 else 'bad'} things", "label": i % 2} for i in range(40)]
+    (tmp_path / "other.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    others: dict[str, dict[str, Any]] = {
+        "seed": {"seed": 7},
+        "data": {"data": {**job["data"], "train": tmp_path / "other.jsonl"}},
+        "strategy": {"strategy": "lora"},
+        "optimizer": {"optimizer": "sgd"},
+        "task": {"task": {"name": "classification", "label_smoothing": 0.1}},
+    }
+    for name, keys in others.items():
+        with pytest.raises(RecipeError, match=f"was trained with other {name}; give another output"):
+            _train({**job, **keys}, tmp_path / "run", resume_from_checkpoint="auto")
+    with pytest.raises(RecipeError, match=r"was trained with other training\.learning_rate"):
+        _train(job, tmp_path / "run", resume_from_checkpoint="auto", learning_rate=0.01)
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
+    _train(job, tmp_path / "run", resume_from_checkpoint="auto", num_train_epochs=4)
