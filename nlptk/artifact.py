@@ -134,6 +134,10 @@ def save(
             state = {**manifest.to_json(), "files": checksums(staging, known=known)}
             text = json.dumps({**state, "sha256": _own_digest(state)}, indent=2, ensure_ascii=False)
             (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            mode = (staging / MANIFEST).stat().st_mode & 0o777  # as the umask has it; safetensors makes files private
+            for path in staging.rglob("*"):
+                if path.is_file():
+                    path.chmod(mode)
             flush(staging)
             staging.chmod(0o755)
             _replace(staging, folder)

@@ -318,3 +318,12 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not an artifact of nlptk; give another output"):
         artifact.save(tmp_path / "model", MANIFEST, _writer("new"))
     assert (tmp_path / "model" / "thesis.txt").read_text() == "four years"
+
+
+def test_all_files_may_be_read_by_whom_the_umask_lets_read(trained: Path, tmp_path: Path) -> None:
+    """safetensors makes its files readable by their owner alone."""
+    (tmp_path / "new").write_text("")
+    expected = (tmp_path / "new").stat().st_mode & 0o777
+    assert {path.name: path.stat().st_mode & 0o777 for path in trained.iterdir()} == {
+        path.name: expected for path in trained.iterdir()
+    }
