@@ -82,7 +82,8 @@ def evaluate(
     if loss is not None:
         scores.figures["loss"] = Figure(loss)
     told = [*dropped_lines(found.dropped), *conflict_lines(found.conflicts)]
-    scores.warnings.extend([*told, *cut_warnings({"the rows": features.ledger}, task)])
+    cut = cut_warnings({"the rows": features.ledger}, task, long_text=how.long_text)
+    scores.warnings.extend([*told, *cut])
     watch.lap("measuring")
     parts = [
         *data_sections(found),

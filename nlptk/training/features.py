@@ -153,9 +153,14 @@ def _ledger(dataset: Dataset, rows: int) -> Ledger:
     )
 
 
-def cut_warnings(ledgers: Mapping[str, Ledger], task: Task) -> list[str]:
-    """A warning of each split of which more than NOTABLE_LOSS of the tokens reach no feature, or no training step."""
-    window = ["preprocessing.long_text=window"] if "window" in task.long_texts else []
+def cut_warnings(ledgers: Mapping[str, Ledger], task: Task, *, long_text: str = "truncate_tail") -> list[str]:
+    """A warning of each split of which more than NOTABLE_LOSS of the tokens reach no feature, or no training step.
+
+    long_text: as in `Preprocessing`; windows are not recommended where they are in use (those of a pair slide over its
+    longer text, and the other can still be cut).
+    """
+    usable = "window" in task.long_texts and long_text != "window"
+    window = ["preprocessing.long_text=window"] if usable else []
     cures = ["a larger preprocessing.max_length", *window, *filter(None, [task.long_text_cure])]
     found = []
     for split, ledger in ledgers.items():

@@ -166,7 +166,7 @@ def caveats(prepared: Prepared) -> list[str]:
         *dropped_lines(found.dropped),
         *conflict_lines(found.conflicts),
         *left_random(prepared),
-        *cut_warnings(ledgers, prepared.task),
+        *cut_warnings(ledgers, prepared.task, long_text=prepared.preprocessing.long_text),
         *own,
     ]
 

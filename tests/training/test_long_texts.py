@@ -95,3 +95,10 @@ def test_more_than_a_twentieth_of_the_tokens_is_warned_of(lost: int, warned: boo
         ]
         * warned
     )
+
+
+def test_windows_are_not_recommended_to_who_has_them() -> None:
+    cls = registry.get_task("classification")
+    lost = {"test": Ledger(rows=9, tokens=100, tokens_lost=9)}
+    (found,) = cut_warnings(lost, cls(cls.Options()), long_text="window")
+    assert found == "test: 9% of the tokens were cut off, unread; give a larger preprocessing.max_length"
