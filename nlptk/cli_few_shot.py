@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from nlptk.cli_words import AsJson, Words, say, split_words
-
-if TYPE_CHECKING:
-    from nlptk.fewshot.comparison import Comparison
 
 app = typer.Typer(help="Few-shot learning: episodes, comparisons, classes of a model.", rich_markup_mode=None)
 
@@ -38,19 +35,8 @@ def evaluate(
 
     nlptk fewshot evaluate model=CHECKPOINT data=test.jsonl task.method=maml task.meta.train=train.jsonl --shots 1
     """
-    from nlptk import api
-
-    source, overrides = split_words(words, least=LEAST)
-    result = api.compare_methods(
-        source,
-        overrides=overrides,
-        ways=ways,
-        shots=shots,
-        queries=queries,
-        episodes=episodes,
-        replay=replay,
-    )
-    _show(result, as_json)
+    protocol = {"ways": ways, "shots": shots, "queries": queries, "episodes": episodes}
+    _compare(words, as_json, replay=replay, **protocol)
 
 
 @app.command()
@@ -69,20 +55,9 @@ def compare(
     nlptk fewshot compare --methods linear_probe,prototypical,anil model=CHECKPOINT data=test.jsonl
     task.meta.train=train.jsonl
     """
-    from nlptk import api
-
-    source, overrides = split_words(words, least=LEAST)
-    result = api.compare_methods(
-        source,
-        overrides=overrides,
-        methods=[name.strip() for name in methods.split(",") if name.strip()],
-        ways=ways,
-        shots=shots,
-        queries=queries,
-        episodes=episodes,
-        replay=replay,
-    )
-    _show(result, as_json)
+    named = [name.strip() for name in methods.split(",") if name.strip()]
+    protocol = {"ways": ways, "shots": shots, "queries": queries, "episodes": episodes}
+    _compare(words, as_json, methods=named, replay=replay, **protocol)
 
 
 @app.command("add-class")
@@ -123,8 +98,11 @@ def _say_version(loaded: Any, folder: Path, as_json: bool) -> None:
     say(as_json, state, [f"version {version} with {len(names)} classes", f"model   {folder}"])
 
 
-def _show(result: Comparison, as_json: bool) -> None:
-    from nlptk.api import is_main_process
+def _compare(words: list[str] | None, as_json: bool, **how: Any) -> None:
+    """how: arguments of `nlptk.compare_methods`."""
+    from nlptk import api
 
-    if is_main_process():
+    source, overrides = split_words(words, least=LEAST)
+    result = api.compare_methods(source, overrides=overrides, **how)
+    if api.is_main_process():
         say(as_json, result.to_json(), result.lines())

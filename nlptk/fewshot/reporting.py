@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nlptk.environment import Watch
@@ -11,7 +11,7 @@ from nlptk.recipe import Recipe, to_yaml
 from nlptk.report import sections, write_report
 from nlptk.strategies.trainable import trained_share
 from nlptk.task import Scores, Section
-from nlptk.training.preparation import Prepared, caveats
+from nlptk.training.preparation import Prepared
 from nlptk.training.reporting import (
     NOTES,
     context,
@@ -23,7 +23,6 @@ from nlptk.training.reporting import (
     length_section,
     model_name,
     result_sections,
-    warnings_of,
 )
 
 
@@ -34,6 +33,7 @@ def write_few_shot_report(
     trainer: LessonTrainer | None,
     scores: Mapping[str, Scores],
     *,
+    warnings: Sequence[str],
     watch: Watch,
 ) -> Path:
     """report.json and report.html of a job; the path of the latter. trainer: None where nothing trained."""
@@ -53,7 +53,7 @@ def write_few_shot_report(
         "subtitle": f"headline figures on the {measured} split" if figures else "no held-out rows: nothing measured",
         "headline": headline(figures, prepared.task),
         "primary": prepared.task.primary() if figures else None,
-        "warnings": [*caveats(prepared), *warnings_of(scores)],
+        "warnings": list(warnings),
         "sections": parts,
         "context": context(recipe.seed, watch),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,12 +101,12 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     task: Any = prepared.task
     method = make_method(task.settings.method)
     watch.lap("data and model")
-    taught = taught_by(recipe, prepared, method, where, support=split_rows(prepared, "train"))
+    support = split_rows(prepared, "train")
+    taught = taught_by(recipe, prepared, method, where, support=support)
     watch.lap("training")
     size = lesson_arguments(recipe, prepared, None, where, validated=False).per_device_eval_batch_size
     see = partial(LabelledRows.vectors, model=taught.model, batch_size=size)
     vectors = {split: see(split_rows(prepared, split)) for split in prepared.splits}
-    support = split_rows(prepared, "train")
     material = Material(
         vectors["train"],
         support.labels,
@@ -131,8 +131,9 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     watch.lap("measuring")
     output = Path(recipe.output)
     metrics = {**taught.metrics, **flat(scores)}
+    warnings = [*caveats(prepared), *warnings_of(scores)]
     if taught.trainer is None or taught.trainer.is_world_process_zero():
-        _save(recipe, prepared, taught, scores, metrics, watch)
+        _save(recipe, prepared, taught, scores, metrics, warnings, watch)
     if taught.trainer is not None:
         taught.trainer.accelerator.wait_for_everyone()
     return TrainResult(
@@ -142,7 +143,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         figures={split: found.figures for split, found in scores.items()},
         metrics=metrics,
         parameters=prepared.parameters if taught.trainer is not None else _nothing(prepared),
-        warnings=[*caveats(prepared), *warnings_of(scores)],
+        warnings=warnings,
     )
 
 
@@ -294,6 +295,7 @@ def _save(
     taught: Taught,
     scores: Mapping[str, Scores],
     metrics: Mapping[str, Any],
+    warnings: Sequence[str],
     watch: Watch,
 ) -> None:
     output = Path(recipe.output)
@@ -302,4 +304,4 @@ def _save(
         save_artifact(recipe, prepared, taught.model, scores, adapter)
     watch.lap("saving")
     write_metrics(output, taught.trainer, metrics)
-    write_few_shot_report(output, recipe, prepared, taught.trainer, scores, watch=watch)
+    write_few_shot_report(output, recipe, prepared, taught.trainer, scores, warnings=warnings, watch=watch)
