@@ -29,7 +29,8 @@ SIDES = ("sentence1", "sentence2")
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows of a file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def pair(row: dict[str, Any]) -> tuple[str, ...]:

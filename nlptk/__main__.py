@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
+def train_task(name: str) -> None:
+    """`nlptk train` with the script's words, for a task's file that is run as a script."""
+    main(["train", *sys.argv[1:], f"task.name={name}"])
+
+
 def _say(message: str) -> None:
     print(f"nlptk: {' '.join(message.split())}", file=sys.stderr)
 

@@ -83,10 +83,11 @@ def pretrain(
     """
     from nlptk.text.recipe import resolve_recipe as resolve
 
-    _before_torch(resolve(source, overrides=overrides, **keys).training)
-    from nlptk.text.pretraining import pretrain as run
+    recipe = resolve(source, overrides=overrides, **keys)
+    _before_torch(recipe.training)
+    from nlptk.text.pretraining import run
 
-    return run(source, overrides=overrides, **keys)
+    return run(recipe, where=_where(source))
 
 
 def tune(

@@ -29,6 +29,8 @@ from nlptk.task import LabelSpace, Preprocessing
 
 MANIFEST = "nlptk.json"
 FORMAT = 1
+EVALUATIONS = "evaluations"
+"""Folder beside a model, for the reports of its evaluations."""
 _CHUNK_BYTES = 1 << 20
 _UNSAFE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"})
 _READ_BY_TRANSFORMERS = re.compile(

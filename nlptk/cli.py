@@ -53,7 +53,8 @@ def _figure_lines(figures: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, figure in figures.items():
         interval = f"  [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
-        count = figure.low is None and figure.value > 1 and float(figure.value).is_integer()  # 184, but 1.0000
+        whole = figure.low is None and float(figure.value).is_integer()
+        count = whole and (figure.value > 1 or name.endswith("_labels"))  # 184, but an accuracy of 1.0000
         lines.append(f"  {name:<20} {figure.value:.{0 if count else 4}f}{interval}")
     return lines
 
@@ -69,6 +70,7 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
     can be resumed, or prolonged with more epochs; once that is not wanted, its checkpoint-* folders can be deleted.
     """
     from nlptk import api
+    from nlptk.data.problems import counted
     from nlptk.strategies.trainable import trained_share
 
     source, overrides = split_words(words)
@@ -77,6 +79,7 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
         "artifact": str(result.artifact),
         "report": str(result.report),
         "metrics": result.metrics,
+        "rows": result.rows,
         "figures": {s: {n: f.to_json() for n, f in found.items()} for s, found in result.figures.items()},
         "parameters": result.parameters,
         "warnings": result.warnings,
@@ -85,7 +88,10 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
     for split in ("test", "validation"):
         if split in result.figures:
             selected = "; what selection used" if split == "validation" else ""
-            lines += [f"{split} (value and 95 % interval{selected})", *_figure_lines(result.figures[split])]
+            lines += [
+                f"{split}, {counted(result.rows[split], 'row')} (value and 95 % interval{selected})",
+                *_figure_lines(result.figures[split]),
+            ]
     share = f"parameters trained: {trained_share(result.parameters)}"
     if api.is_main_process():
         say(as_json, state, [*lines, share, f"model   {result.artifact}", f"report  {result.report}"])
@@ -149,6 +155,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled rows, with 95 % intervals."""
     from nlptk import api
+    from nlptk.data.problems import counted
 
     result = api.evaluate(model, _data(data, keys), output=output, batch_size=batch_size, bootstrap=bootstrap)
     figures = {name: figure.to_json() for name, figure in result.figures.items()}
@@ -159,7 +166,7 @@ def evaluate(
         "report": str(result.report),
         "warnings": result.warnings,
     }
-    lines = [f"{result.rows} rows (value and 95 % interval)", *_figure_lines(result.figures)]
+    lines = [f"{counted(result.rows, 'row')} (value and 95 % interval)", *_figure_lines(result.figures)]
     say(as_json, state, [*lines, f"report  {result.report}"])
     _warn(result.warnings)
 

@@ -28,6 +28,17 @@ def unreachable() -> bool:
     return False
 
 
+def cannot_push() -> str | None:
+    """Why nothing can be pushed to the Hub, with the cure, or None."""
+    from huggingface_hub import constants, get_token
+
+    if constants.is_offline_mode():
+        return "offline mode is on; unset HF_HUB_OFFLINE"
+    if get_token() is None:
+        return "nobody is logged in; hf auth login, or set HF_TOKEN"
+    return "the Hub does not answer; connect to the network" if unreachable() else None
+
+
 @contextmanager
 def data_sets_from_cache() -> Iterator[None]:
     """`datasets` looks in its cache alone, as with HF_DATASETS_OFFLINE=1, which is read only at its import."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nlptk import artifact
+from nlptk import artifact, hub, registry
 from nlptk.errors import ArtifactError, MissingExtraError, RecipeError
 from nlptk.recipe import Recipe
 
@@ -17,12 +17,14 @@ _NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "num_train_ep
 
 
 def check(recipe: Recipe, *, where: str) -> None:
-    """Refuse an output that cannot be written, a missing checkpoint, and arguments that Trainer or optimizer refuse.
+    """Refuse an output that cannot be written, rows or a checkpoint that are missing, and arguments that Trainer or
+    optimizer refuse; what needs no torch first.
 
-    Raises: RecipeError, ArtifactError, MissingExtraError.
+    Raises: RecipeError, DataError, ArtifactError, MissingExtraError.
     """
     artifact.check_place(Path(recipe.output) / "model")
     _writable(Path(recipe.output))
+    _rows(recipe)
     _checkpoint(recipe)
     training = _training(recipe, where)
     _optimizer(recipe, training, where)
@@ -44,6 +46,15 @@ def _writable(output: Path) -> None:
         Path(tempfile.mkdtemp(prefix=".nlptk-", dir=place)).rmdir()
     except OSError as error:
         raise RecipeError(f"output: {output}: {place} cannot be written: {error.strerror}; give another") from error
+
+
+def _rows(recipe: Recipe) -> None:
+    from nlptk.data.loading import glance
+
+    if recipe.data.train is None:
+        raise RecipeError("data.train: missing; give the file with the labelled rows (data=rows.csv)")
+    task = registry.get_task(recipe.task["name"])
+    glance(recipe.data, task.columns, rules=task.rules())
 
 
 def _checkpoint(recipe: Recipe) -> None:
@@ -71,6 +82,8 @@ def _training(recipe: Recipe, where: str) -> dict[str, Any]:
         if isinstance(value, int | float) and not value >= least:
             raise RecipeError(f"{where}: training.{key}: {value} is too small; give at least {least}")
     _integrations(block, where)
+    if block.get("push_to_hub") and (reason := hub.cannot_push()):
+        raise RecipeError(f"{where}: training.push_to_hub: {reason}; or set it to false")
     if block.get("fsdp") and "RANK" not in os.environ:
         raise RecipeError(
             f"{where}: training.fsdp: needs several processes; start it with torchrun or accelerate launch"

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nlptk import registry
 from nlptk.errors import NlptkError, RecipeError
+from nlptk.faults import faults
 from nlptk.nearest import did_you_mean
 
 _DEFAULT_NAMES = {"strategy": "full", "optimizer": "adamw"}
@@ -151,11 +152,19 @@ _NAMED = ("task", "strategy", "optimizer")
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """YAML 1.1 reads 5e-5 as a string, and `save_strategy: no` as false; people who write recipes do not."""
+    """YAML 1.1 reads 5e-5 as a string, `save_strategy: no` as false, `output: 2026-01-31` as a date and a key `1` as a
+    number; people who write recipes do not."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
+        return dict(super().construct_mapping(node, deep))
 
 
+_OTHERWISE = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
 _YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool"]
+    first: [(tag, pattern) for tag, pattern in found if tag not in _OTHERWISE]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _YamlLoader.add_implicit_resolver(
@@ -246,9 +255,7 @@ def make_recipe(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
     try:
         recipe = Recipe.model_validate(dict(values))
     except ValidationError as error:
-        components = _component_options(values)
-        said = [message(where, item, Recipe, "", components=components) for item in error.errors()]
-        raise RecipeError("; ".join(said)) from None
+        raise RecipeError(faults(error, Recipe, where=where, components=_component_options(values))) from None
     return recipe.model_copy(
         update={
             "task": _component(recipe.task, "task", where),
@@ -281,8 +288,7 @@ def _component(values: dict[str, Any], kind: Literal["task", "strategy"], where:
     try:
         return {"name": name, **cls.Options.model_validate(options).model_dump(mode="json")}
     except ValidationError as error:
-        said = [message(where, item, cls.Options, f"{kind}.") for item in error.errors()]
-        raise RecipeError("; ".join(said)) from None
+        raise RecipeError(faults(error, cls.Options, where=where, prefix=f"{kind}.")) from None
 
 
 def _optimizer(values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -305,50 +311,6 @@ def _split_name(values: dict[str, Any], kind: str, where: str) -> tuple[str, dic
     if not isinstance(name, str):
         raise RecipeError(f"{where}: {kind}.name: missing; give {kind}: NAME or {kind}: {{name: NAME}}")
     return name, options
-
-
-def message(
-    where: str,
-    item: Any,
-    model: type[BaseModel],
-    prefix: str,
-    *,
-    components: Mapping[str, type[BaseModel]] | None = None,
-) -> str:
-    """What pydantic found, in one line. components: key of the model -> the settings that stand below it."""
-    path = [str(part) for part in item["loc"]]
-    key = prefix + ".".join(path)
-    if item["type"] == "extra_forbidden":
-        known = _fields_at(model, path[:-1])
-        below = _below(path[0], model, components or {}) if len(path) == 1 else ""
-        hint = below or did_you_mean(path[-1], known) or f"; known: {', '.join(sorted(known))}"
-        return f"{where}: {key}: unknown key{hint}"
-    if item["type"] == "missing":
-        return f"{where}: {key}: missing; it has no default"
-    return f"{where}: {key}: {item['msg'].lower()}; got {item['input']!r}"
-
-
-def _below(key: str, model: type[BaseModel], components: Mapping[str, type[BaseModel]]) -> str:
-    """A hint for a key that stands one level too high, or an empty string."""
-    nested = {name: found for name in model.model_fields if (found := _nested(model, name))}
-    places = [f"{name}.{key}" for name, inner in {**nested, **components}.items() if key in inner.model_fields]
-    return f"; did you mean {' or '.join(map(repr, places))}?" if places else ""
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    for part in path:
-        nested = _nested(model, part)
-        if nested is None:
-            return []
-        model = nested
-    return list(model.model_fields)
-
-
-def _nested(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The model of the keys below a field, if it has one."""
-    field = model.model_fields.get(name)
-    inner = [field.annotation, *get_args(field.annotation)] if field else []
-    return next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), None)
 
 
 def to_yaml(recipe: Recipe) -> str:

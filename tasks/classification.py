@@ -256,3 +256,9 @@ def _balanced(labels: Sequence[Any], space: LabelSpace) -> list[float]:
     if space.multi:
         return [(rows - count) / max(count, 1) for count in counts]
     return [rows / (len(counts) * max(count, 1)) for count in counts]
+
+
+if __name__ == "__main__":
+    from nlptk.__main__ import train_task
+
+    train_task(Classification.name)

@@ -315,3 +315,9 @@ def mean_by_row(outputs: Sequence[np.ndarray], rows: Sequence[int]) -> np.ndarra
     np.add.at(summed, place, np.asarray(outputs, dtype=np.float64))
     means: np.ndarray = (summed / counts[:, None]).astype(np.float32)
     return means
+
+
+if __name__ == "__main__":
+    from nlptk.__main__ import train_task
+
+    train_task(FewShot.name)

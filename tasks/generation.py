@@ -38,7 +38,7 @@ from pydantic import Field
 from nlptk import task
 from nlptk.batches import IGNORED, pad_batch
 from nlptk.errors import DataError, RecipeError, UnsupportedError
-from nlptk.parts.blocks import Block, lay_out, spans
+from nlptk.parts.blocks import Block, block_features, lay_out, spans
 from nlptk.parts.chat import ASSISTANT, check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
 from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
 from nlptk.parts.prompts import Prompt, PromptIds, end_token
@@ -229,7 +229,7 @@ class Generation(TextToText):
         blocks = lay_out(ids, start=start, end=end, length=length, shared=preprocessing.stride or length // 2)
         skipped = 0 if encodings[0].special_tokens_mask[0] else 1  # prompts too begin as the tokenizer has it
         room = length - self.settings.max_new_tokens
-        return _block_features(blocks, texts, ids) | self._continued(blocks, skipped=skipped, room=room)
+        return block_features(blocks, texts, ids) | self._continued(blocks, skipped=skipped, room=room)
 
     def _continued(self, blocks: Sequence[Block], *, skipped: int, room: int) -> dict[str, list[Any]]:
         """The beginning of the first text of some blocks, spread evenly, for the model to go on from.
@@ -408,27 +408,6 @@ class Generation(TextToText):
             path.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _block_features(
-    blocks: Sequence[Block], texts: Sequence[str], ids: Sequence[Sequence[int]]
-) -> dict[str, list[Any]]:
-    """What a batch and `pool` need of each block; its texts' tokens are counted where they begin."""
-    begun = [[window.text for window in block.windows if window.first] for block in blocks]
-    return {
-        "input_ids": [block.ids for block in blocks],
-        "labels": [block.labels for block in blocks],
-        "context": [block.context for block in blocks],
-        "windows": [[n for w in block.windows for n in (w.begin, w.scored, w.stop)] for block in blocks],
-        "spans": [
-            [n for w in block.windows for n in (w.text - block.text, len(texts[w.text].encode()) if w.first else 0)]
-            for block in blocks
-        ],
-        "row": [block.text for block in blocks],
-        "length": [len(block.ids) for block in blocks],
-        "lost": [0] * len(blocks),
-        "tokens": [sum(len(ids[text]) for text in found) for found in begun],
-    }
-
-
 def _unpadded(batch: torch.Tensor) -> list[list[int]]:
     """Rows of a column of `measuring` without their padding."""
     return [[value for value in row if value != IGNORED] for row in batch.tolist()]
@@ -441,3 +420,9 @@ def _shown(rows: Dataset) -> dict[str, list[Any]]:
     if "completion" in rows.column_names:
         return {"text": rows["prompt"][:], "completion": rows["completion"][:]}
     return {"text": rows["text"][:]}
+
+
+if __name__ == "__main__":
+    from nlptk.__main__ import train_task
+
+    train_task(Generation.name)

@@ -354,3 +354,9 @@ def _warnings(words: Sequence[EntityRow], said: list[list[str]]) -> list[str]:
     if unreachable:
         warnings.append(f"{unreachable} of {support} gold entities begin or end within a word, and cannot be found")
     return warnings
+
+
+if __name__ == "__main__":
+    from nlptk.__main__ import train_task
+
+    train_task(Ner.name)

@@ -35,23 +35,25 @@ from nlptk.parts.embeddings import (
     pool_tokens,
     usual_pooling,
 )
+from nlptk.parts.pairs import (
+    decision_figures,
+    decision_sections,
+    merged_windows,
+    pair_features,
+    positive_name,
+    score_sections,
+)
 from nlptk.parts.sentence_models import checkpoint_pooling, write_sentence_model
 from nlptk.parts.windows import window_rows
-from nlptk.task import Column, Features, Figure, LabelSpace, Prediction, Preprocessing, Scores, Section
+from nlptk.task import Column, Features, Figure, Prediction, Preprocessing, Scores
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from datasets import Dataset
-    from tokenizers import Encoding
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-YES_NAMES = (("0", "1"), ("false", "true"), ("no", "yes"), ("negative", "positive"))
-"""Labels of which the second is that of pairs that belong together."""
 LEAST_SPREAD = 1e-6  # of cosines that a line is fitted to
-SCORE_BINS = 5
-HARDEST = 20
-LONGEST_SHOWN = 300  # characters of a text in the report
 
 
 class SimilarityOptions(task.TaskOptions):
@@ -193,7 +195,7 @@ class Similarity(task.Task):
             raise RecipeError("similarity: the rows have neither score nor label; name one with data.columns.score")
         if self.labels.multi or len(self.labels.names) != 2:
             raise RecipeError(f"similarity: the labels are {list(self.labels.names)}; expected two, one label a pair")
-        positive = self.settings.positive_label or _positive(self.labels.names)
+        positive = self.settings.positive_label or positive_name(self.labels.names)
         if positive not in self.labels.names:
             raise RecipeError(f"task.positive_label: {positive!r}; expected one of {list(self.labels.names)}")
         return next(name for name in self.labels.names if name != positive), positive
@@ -216,13 +218,13 @@ class Similarity(task.Task):
     def featurize(
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
     ) -> dict[str, list[Any]]:
-        """A bi-encoder's `input_ids` are two lists, one a side; see `_features`."""
+        """A bi-encoder's `input_ids` are two lists, one a side; see `pair_features`."""
         sides = [rows["sentence1"], rows["sentence2"]]
         if self.reads_pairs:
             encoded = [window_rows(tokenizer, sides[0], sides[1], preprocessing)]
         else:
             encoded = [window_rows(tokenizer, texts, None, preprocessing) for texts in sides]
-        features = _features(encoded, types="token_type_ids" in tokenizer.model_input_names)
+        features = pair_features(encoded, types="token_type_ids" in tokenizer.model_input_names)
         if self.reads_pairs:
             for name in ("input_ids", "token_type_ids", "fresh"):
                 if name in features:
@@ -291,7 +293,7 @@ class Similarity(task.Task):
         import numpy as np
         from scipy.special import expit
 
-        merged = _merged(outputs, features).astype(np.float64)
+        merged = merged_windows(outputs, features).astype(np.float64)
         if self.reads_pairs:
             return list(expit(merged[:, 0]))
         lengths = np.maximum(np.linalg.norm(merged, axis=2), np.finfo(np.float64).tiny)
@@ -360,57 +362,12 @@ class Similarity(task.Task):
                 f"{self.primary()} is undefined, and given as 0: the pairs, or the predictions, are all alike"
             )
         if self.scored:
-            parts = self._score_sections(pooled, gold, rows) if sections else []
+            parts = score_sections(self._scores(pooled), gold, rows, span=self.span) if sections else []
             return Scores(figures, parts, warnings)
-        said = np.asarray(pooled) >= self.threshold()
-        figures |= _decided_figures(said, gold, bootstrap=bootstrap, seed=seed)
-        parts = self._label_sections(pooled, gold, rows, said=said) if sections else []
+        similar, threshold = np.asarray(pooled), self.threshold()
+        figures |= decision_figures(similar >= threshold, gold, bootstrap=bootstrap, seed=seed)
+        parts = decision_sections(similar, gold, rows, names=self._names(), threshold=threshold) if sections else []
         return Scores(figures, parts, warnings)
-
-    def _score_sections(self, pooled: Sequence[Any], gold: np.ndarray, rows: Dataset) -> list[Section]:
-        import numpy as np
-
-        from nlptk.report import sections
-
-        scores = self._scores(pooled)
-        edges = np.linspace(*self.span, SCORE_BINS + 1)
-        bins = np.digitize(gold, edges[1:-1])
-        lines = [
-            [f"{edges[b]:g} to {edges[b + 1]:g}", int((bins == b).sum()), float(scores[bins == b].mean())]
-            for b in np.unique(bins).tolist()
-        ]
-        order = np.argsort(-np.abs(scores - gold), kind="stable")
-        shown = [(row, f"{gold[row]:g}", f"{scores[row]:.2f}") for row in order[:HARDEST].tolist()]
-        return [
-            sections.table("By gold score", ["gold score", "rows", "mean predicted score"], lines),
-            sections.examples("Hardest rows", _examples(shown, rows)),
-        ]
-
-    def _label_sections(
-        self, pooled: Sequence[Any], gold: np.ndarray, rows: Dataset, *, said: np.ndarray
-    ) -> list[Section]:
-        import numpy as np
-
-        from nlptk.report import sections
-
-        names, similar = self._names(), np.asarray(pooled)
-        edges = np.histogram_bin_edges(similar, bins=30)
-        counts = {name: np.histogram(similar[gold == yes], edges)[0].tolist() for yes, name in enumerate(names)}
-        outcomes = [[int(((gold == g) & (said == s)).sum()) for s in (0, 1)] for g in (0, 1)]
-        wrong = np.flatnonzero(said != gold)
-        order = wrong[np.argsort(-np.abs(similar[wrong] - self.threshold()), kind="stable")]
-        shown = [(row, names[int(gold[row])], f"{similar[row]:.2f}") for row in order[:HARDEST].tolist()]
-        return [
-            sections.matrix("Confusion matrix", outcomes, row_labels=names, column_labels=names),
-            sections.histogram(
-                "Similarity by label",
-                counts,
-                edges=edges.tolist(),
-                x_label="similarity",
-                marks={"threshold": self.threshold()},
-            ),
-            sections.examples("Hardest rows", _examples(shown, rows)),
-        ]
 
     def text_features(
         self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
@@ -421,11 +378,11 @@ class Similarity(task.Task):
                 "similarity: a cross_encoder reads both texts at once and embeds none; train with task.form=bi_encoder"
             )
         encoded = window_rows(tokenizer, texts, None, preprocessing)
-        return _features([encoded], types="token_type_ids" in tokenizer.model_input_names)
+        return pair_features([encoded], types="token_type_ids" in tokenizer.model_input_names)
 
     def text_embeddings(self, outputs: Sequence[np.ndarray], features: Features) -> np.ndarray:
         """(texts, dim) float32, of any length: a text's windows are averaged."""
-        return _merged(outputs, features)[:, 0]
+        return merged_windows(outputs, features)[:, 0]
 
     def caveats(self, preprocessing: Preprocessing) -> list[str]:
         if self.reads_pairs or preprocessing.long_text == "truncate_tail":
@@ -443,75 +400,7 @@ class Similarity(task.Task):
             write_sentence_model(folder, pooling=pooling, dim=dim, max_length=preprocessing.max_length)
 
 
-def _features(encoded: Sequence[Sequence[Any]], *, types: bool) -> dict[str, list[Any]]:
-    """encoded: for each side its rows, as `window_rows` gives them. `input_ids`: of a feature, one list a side.
+if __name__ == "__main__":
+    from nlptk.__main__ import train_task
 
-    A feature has one window of every side; the side with fewer of them repeats its last. fresh: which are no repeats.
-    """
-    names = ("input_ids", *(("token_type_ids",) if types else ()), "fresh", "row", "length", "lost", "tokens")
-    features: dict[str, list[Any]] = {name: [] for name in names}
-    for index, sides in enumerate(zip(*encoded, strict=True)):
-        for position in range(max(len(side.windows) for side in sides)):
-            windows: list[Encoding] = [side.windows[min(position, len(side.windows) - 1)] for side in sides]
-            features["input_ids"].append([window.ids for window in windows])
-            if types:
-                features["token_type_ids"].append([window.type_ids for window in windows])
-            features["fresh"].append([position < len(side.windows) for side in sides])
-            features["row"].append(index)
-            features["length"].append(max(len(window.ids) for window in windows))
-            features["lost"].append(sum(side.lost for side in sides) if position == 0 else 0)
-            features["tokens"].append(sum(side.tokens for side in sides) if position == 0 else 0)
-    return features
-
-
-def _merged(outputs: Sequence[np.ndarray], features: Features) -> np.ndarray:
-    """The mean over the windows of a row, repeats left out: (rows, *shape of an output)."""
-    import numpy as np
-
-    rows = np.asarray(features.dataset["row"])
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    values, fresh = np.asarray(outputs), np.asarray(features.dataset["fresh"], dtype=np.float32)
-    weights = fresh.reshape(*fresh.shape, *(1,) * (values.ndim - fresh.ndim))
-    merged: np.ndarray = np.add.reduceat(values * weights, starts) / np.add.reduceat(weights, starts)
-    return merged
-
-
-def _decided_figures(said: np.ndarray, gold: np.ndarray, *, bootstrap: int, seed: int) -> dict[str, Figure]:
-    """F1 and accuracy of a decision; said, gold: (rows,)."""
-    from nlptk.metrics import classification_figures
-
-    decided = said[:, None].astype(int)
-    found = classification_figures(
-        decided.astype(float),
-        gold[:, None].astype(int),
-        LabelSpace(("yes",), multi=True),
-        predictions=decided,
-        bootstrap=bootstrap,
-        seed=seed,
-    )
-    names = {"micro_f1": "f1", "subset_accuracy": "accuracy"}
-    return {ours: found[name] for name, ours in names.items() if name in found}
-
-
-def _examples(shown: Sequence[tuple[int, str, str]], rows: Dataset) -> list[dict[str, Any]]:
-    found = []
-    for row, gold, predicted in shown:
-        source = rows[row]
-        texts = (source[role][:LONGEST_SHOWN] for role in ("sentence1", "sentence2"))
-        place = f"{source['source_file']}, row {source['source_row']}"
-        found.append({"text": " ⟂ ".join(texts), "gold": gold, "predicted": predicted, "source": place})
-    return found
-
-
-def _positive(names: Sequence[str]) -> str:
-    """The label of pairs that belong together, by its name. Raises: RecipeError where it does not tell."""
-    folded = {name.casefold(): name for name in names}
-    for pair in YES_NAMES:
-        if set(folded) == set(pair):
-            return folded[pair[1]]
-    for name, other in (names, reversed(names)):
-        if other.endswith(name):  # not_paraphrase, paraphrase
-            return name
-    raise RecipeError(
-        f"task.positive_label: missing; which of {list(names)} is the label of pairs that belong together?"
-    )
+    train_task(Similarity.name)

@@ -239,3 +239,9 @@ def _references(rows: Dataset) -> list[list[str]]:
     if "references" not in rows.column_names:
         return summaries
     return [several or one for several, one in zip(rows["references"], summaries, strict=True)]
+
+
+if __name__ == "__main__":
+    from nlptk.__main__ import train_task
+
+    train_task(Summarization.name)

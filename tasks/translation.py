@@ -220,3 +220,9 @@ def _all_there(texts: Sequence[str | None], language: str | None) -> list[str]:
             "task.source_lang and task.target_lang as the rows name them"
         )
     return found
+
+
+if __name__ == "__main__":
+    from nlptk.__main__ import train_task
+
+    train_task(Translation.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 import textwrap
 from pathlib import Path
@@ -134,3 +135,28 @@ def test_the_command_under_torchrun_speaks_once(tmp_path: Path) -> None:
     assert called.code == 0, called.err[-3000:]
     said = called.out[called.out.index("{") :]
     assert json.loads(said)["artifact"] == "run/model"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tasks").glob("[!_]*.py")), ids=lambda file: file.stem)
+def test_the_file_of_a_task_run_as_a_script_is_train_with_that_task(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(sys, "argv", [str(file), "recipe.yaml", "task.seed=1"])
+    monkeypatch.setattr("nlptk.__main__.main", calls.append)
+    runpy.run_path(str(file), run_name="__main__")
+    assert calls == [["train", "recipe.yaml", "task.seed=1", f"task.name={file.stem}"]]
+
+
+@pytest.mark.slow
+def test_a_task_as_a_script_trains_with_its_options(tmp_path: Path) -> None:
+    write_checkpoint("bert", tmp_path / "bert")
+    write_rows(tmp_path / "rows.jsonl")
+    words = ["task.label_smoothing=0.1", "model=bert", "data=rows.jsonl", "output=run", "training.max_steps=1"]
+    called = python(ROOT / "tasks" / "classification.py", *words, cwd=tmp_path, path=[ROOT], env=ALONE)
+    assert called.code == 0, called.err[-3000:]
+    manifest = json.loads((tmp_path / "run" / "model" / "nlptk.json").read_text())
+    assert manifest["task"] == {
+        "name": "classification",
+        "options": {"label_smoothing": 0.1, "class_weights": None, "thresholds": "tuned"},
+    }

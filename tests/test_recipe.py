@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import nlptk
 from nlptk.errors import RecipeError
-from nlptk.recipe import apply_overrides, make_recipe, parse_value, schema, to_yaml
+from nlptk.recipe import apply_overrides, make_recipe, parse_value, read_recipe, schema, to_yaml
 from tests.doors import FAST, ROOT, cli, train_tiny, write_rows
 from tests.tiny_models import write_checkpoint
 
@@ -230,6 +230,34 @@ def test_a_key_that_stands_a_level_too_high_is_told_its_place(given: dict[str, A
     key = next(key for key in given if key not in ("task", "strategy"))
     with pytest.raises(RecipeError, match=rf"^recipe: {key}: unknown key; did you mean '{place}'\?$"):
         make_recipe({**JOB, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"data": {"train": "a", "validation": 1.5}}, "data.validation: expected a number less than 1 or a text"),
+        ({"task": {"name": "classification", "class_weights": {"0": "heavy"}}}, "task.class_weights.0: expected a num"),
+        ({"task": {"name": "classification", "class_weights": "heavy"}}, "task.class_weights: expected 'balanced' or"),
+        ({"packing": "maybe"}, "packing: expected 'auto' or true or false; got 'maybe'"),
+        ({"data": {"train": ["a", 2]}}, "data.train.1: expected a text; got 2"),
+        ({"seed": -1}, "seed: expected a number greater than or equal to 0; got -1"),
+        ({"task": {"name": "few_shot", "method": "protypical"}}, "task.method: no method named 'protypical'; did you"),
+        ({"task": {"name": "few_shot", "method": {"name": "cloze", "templat": "x"}}}, "task.method.templat: unknown "),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_once_in_plain_words(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        make_recipe({**JOB, **given})
+    assert str(caught.value).startswith(f"recipe: {said}")
+    assert str(caught.value).count("recipe: ") == 1
+
+
+def test_dates_and_numbers_as_keys_are_the_text_that_was_written(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "output: 2026-01-31\ntask: {name: classification, class_weights: {0: 1, 1: 2.5}}\n"
+    )
+    read = read_recipe(tmp_path / "r.yaml")
+    assert read == {"output": "2026-01-31", "task": {"name": "classification", "class_weights": {"0": 1, "1": 2.5}}}
 
 
 def test_an_unknown_key_beside_an_unknown_task_is_still_named() -> None:

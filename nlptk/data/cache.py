@@ -19,7 +19,7 @@ from typing import Any
 
 from nlptk.errors import DataError
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Part of every key; raise it when what is stored, or how it is read, changes."""
 
 _UNWRITABLE = (

@@ -4,7 +4,8 @@ Columns are separated by tabs, or by spaces in lines without any; the first is t
 are left out. Blank lines may hold white space. Document marks (`-DOCSTART-`, `#begin document`) and comments
 (`# id = 7`) are no tokens; a line `#`, tab, `O` is one.
 
-A row is a sentence, numbered from 1.
+A row is a sentence, numbered from 1. Where document marks stand among the first lines it has a `document`, numbered
+likewise, which `data.group=document` keeps on one side of a split.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from nlptk.data.formats import BATCH_CHARACTERS, BATCH_ROWS, Batch
 from nlptk.data.inputs import of_objects
@@ -21,7 +23,7 @@ from nlptk.data.problems import Problems
 from nlptk.data.text_files import open_text, reading
 from nlptk.errors import DataError
 
-DOCUMENT = "-DOCSTART-"
+_MARKS = ("-DOCSTART-", "#begin")
 _COMMENT = re.compile(r"#([ \t]|begin\b|end\b)")
 _TAG = re.compile(r"O|[BIESLU]-.+")
 _BLANK = " \t\r\n\ufeff"  # no other white space: U+00A0 may be a token; a stray byte order mark is none
@@ -30,20 +32,22 @@ _PEEKED_LINES = 1_000
 
 @dataclass
 class _Sentence:
-    """number: its place among the sentences, from 1; fault: why it cannot be used."""
+    """number, document: its place among the sentences, and its document's, from 1; fault: why it cannot be used."""
 
     number: int
+    document: int
     tokens: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     fault: str | None = None
 
-    def row(self) -> dict[str, list[str]]:
-        return {"tokens": self.tokens, "tags": self.tags} if self.tags else {"tokens": self.tokens}
+    def row(self, columns: Sequence[str]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in columns}
 
 
 @dataclass
 class ConllReader:
-    """A CoNLL file as the columns `tokens` and `tags`; without tags where its lines hold tokens alone."""
+    """A CoNLL file as the columns `tokens` and `tags`; without tags where its lines hold tokens alone, with `document`
+    where it has marks."""
 
     path: Path
     encoding: str
@@ -54,45 +58,50 @@ class ConllReader:
     total: int | None = None
 
     def __post_init__(self) -> None:
-        lines = (fields for _, fields in islice(self._lines(), _PEEKED_LINES) if fields and fields[0] != DOCUMENT)
-        found = sorted(lines, key=lambda fields: fields[0].startswith("#"))  # what may be comments last
+        lines = [fields for _, fields in islice(self._lines(), _PEEKED_LINES) if fields]
+        plain = [fields for fields in lines if fields[0] != _MARKS[0]]
+        found = sorted(plain, key=lambda fields: fields[0].startswith("#"))  # what may be comments last
         if not found:
             raise DataError(f"{self.path}: the file is empty; expected a token and its tag a line")
         self._width = len(found[0])
         self.columns = ["tokens"] if self._width == 1 else ["tokens", "tags"]
+        if any(self._is_mark(fields) for fields in lines):
+            self.columns.append("document")
 
     def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
         numbers: list[int] = []
-        rows: list[dict[str, list[str]]] = []
+        rows: list[dict[str, Any]] = []
         size = 0
         for sentence in self._sentences():
             if sentence.fault is not None:
                 problems.add(sentence.number, sentence.fault)
                 continue
             numbers.append(sentence.number)
-            rows.append(sentence.row())
+            rows.append(sentence.row(self.columns))
             size += sum(map(len, sentence.tokens))
             if len(rows) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
                 yield self._batch(numbers, rows, wanted, whole)
                 numbers, rows, size = [], [], 0
         yield self._batch(numbers, rows, wanted, whole)
 
-    def _batch(self, numbers: list[int], rows: list[dict[str, list[str]]], wanted: Sequence[str], whole: bool) -> Batch:
+    def _batch(self, numbers: list[int], rows: list[dict[str, Any]], wanted: Sequence[str], whole: bool) -> Batch:
         columns = {name: [row[name] for row in rows] for name in wanted}
         return Batch(numbers, columns, of_objects(rows) if whole else None)
 
     def _sentences(self) -> Iterator[_Sentence]:
         sentence: _Sentence | None = None
-        number = 0
+        number, document = 0, 0
         for line, fields in self._lines():
-            if not fields or fields[0] == DOCUMENT:
+            mark = self._is_mark(fields)
+            document += mark
+            if not fields or mark:
                 if sentence is not None:
                     yield sentence
                 sentence = None
             elif not self._is_comment(fields):
                 if sentence is None:
                     number += 1
-                    sentence = _Sentence(number)
+                    sentence = _Sentence(number, max(1, document))
                 self._add(sentence, line, fields)
         if sentence is not None:
             yield sentence
@@ -105,6 +114,9 @@ class ConllReader:
         sentence.tokens.append(fields[0])
         if self._width > 1:
             sentence.tags.append(fields[-1])
+
+    def _is_mark(self, fields: list[str]) -> bool:
+        return bool(fields) and (fields[0] == _MARKS[0] or (fields[0] == _MARKS[1] and self._is_comment(fields)))
 
     def _is_comment(self, fields: list[str]) -> bool:
         if not _COMMENT.match(" ".join(fields)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nlptk.data.pools import Part
 from nlptk.data.problems import REMEMBERED, SHOWN, listed_places
+from nlptk.data.values import MISSING_WORDS
 from nlptk.errors import DataError
 from nlptk.nearest import did_you_mean
 from nlptk.task import LabelSpace
@@ -16,6 +18,9 @@ from nlptk.task import LabelSpace
 if TYPE_CHECKING:
     import numpy as np
 
+SEPARATORS = ("|", ";", ",")
+MANY = 20
+"""Labels; fewer can be a few-shot set with an example of each."""
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)")
 
 
@@ -146,6 +151,36 @@ def near_names(space: LabelSpace) -> list[str]:
         if other != name:
             notes.append(f"the labels {other!r} and {name!r} differ only by letter case or spaces")
     return notes
+
+
+def missing_names(space: LabelSpace) -> list[str]:
+    """Notes on labels that are called as a missing value is where it is written as text."""
+    return [f"a label is called {name!r}; is it a missing value?" for name in space.names if name in MISSING_WORDS]
+
+
+def many_singles(encoding: Encoding, train: Part) -> list[str]:
+    """A note where most labels have one training row, as a number or a name of each row's own has."""
+    import numpy as np
+
+    counts = np.bincount(encoding.ids[train.labels()[1]])
+    found, single = int((counts > 0).sum()), int((counts == 1).sum())
+    if 2 * single <= found or found < MANY:
+        return []
+    return [
+        f"{single} of {found} labels have one training row each; are they classes, or a number or name of each row?"
+    ]
+
+
+def packed_lists(space: LabelSpace) -> list[str]:
+    """A note on labels that look like several in one cell: the parts of most of them come in other labels too."""
+    for mark in SEPARATORS:
+        packed = [name for name in space.names if mark in name]
+        parts = Counter(part.strip() for name in space.names for part in set(name.split(mark)))
+        inside = {part.strip() for name in packed for part in name.split(mark)}
+        if len(packed) > 1 and 2 * sum(parts[part] > 1 for part in inside) >= len(inside):
+            cure = f"if a cell holds several labels, set data.label_separator={mark!r}"
+            return [f"{len(packed)} labels hold {mark!r}, such as {packed[0]!r}; {cure}"]
+    return []
 
 
 def _is_multi(parts: Sequence[Part]) -> bool:

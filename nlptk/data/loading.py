@@ -16,7 +16,8 @@ from nlptk.data.pools import Part, build_pool
 from nlptk.data.problems import dropped_entry
 from nlptk.data.report import DataReport
 from nlptk.data.rows import ReadSettings, Rows, key_roles, read_source
-from nlptk.data.sources import SPLITS, Given, find_splits
+from nlptk.data.rows import glance as glance_at
+from nlptk.data.sources import SPLITS, Given, find_splits, is_hub_name
 from nlptk.data.splits import sample, set_aside, units_of
 from nlptk.errors import DataError
 from nlptk.recipe import DataSettings
@@ -48,6 +49,22 @@ def load_splits(settings: DataSettings, columns: Sequence[Column], *, seed: int,
         DataError: whatever the settings do not allow: bad rows, leakage, unseen labels, missing files or columns.
     """
     return prepare(settings, columns, seed=seed, refuse=True, rules=rules)
+
+
+def glance(settings: DataSettings, columns: Sequence[Column], *, rules: RowRules = NO_RULES) -> None:
+    """Refuse files that are missing, empty or lack a column, in no time and without torch; a Hub data set waits.
+
+    Raises:
+        DataError: as `load_splits`.
+    """
+    given = (settings.train, settings.validation, settings.test)
+    if any(isinstance(value, str) and is_hub_name(value) for value in given):
+        return
+    check_mapping(settings.columns, columns)
+    how = read_settings(settings, columns, rules)
+    for sources in find_splits(settings).values():
+        for source in sources if isinstance(sources, list) else ():
+            glance_at(source, how)
 
 
 def prepare(
@@ -146,6 +163,7 @@ class _Preparation:
         for split, parts in found.items():
             self.report.sources[split] = [described(rows) for rows in parts]
             for rows in parts:
+                self.report.notes += [f"{rows.source.name}: {note}" for note in rows.notes]
                 if rows.problems.count:
                     self._dropped(split, "bad row", rows.problems.count, rows.problems.to_json()["first"], rows)
             if not sum(rows.count for rows in parts):
@@ -208,7 +226,9 @@ class _Preparation:
         unused = [name for index, name in encoding.space.id2label.items() if index not in used]
         if unused:
             self.report.notes.append(f"no training row has the label {', '.join(map(repr, unused[:20]))}")
-        self.report.notes += labels.near_names(encoding.space)
+        self.report.notes += labels.near_names(encoding.space) + labels.missing_names(encoding.space)
+        if not encoding.space.multi:
+            self.report.notes += labels.many_singles(encoding, train) + labels.packed_lists(encoding.space)
 
     def _check_leakage(self, parts: list[Part]) -> list[Part]:
         import numpy as np

@@ -123,6 +123,7 @@ def _chosen(
     import numpy as np
 
     report = DataReport(sources={ROWS: [described(part) for part in rows]})
+    report.notes += [f"{part.source.name}: {note}" for part in rows for note in part.notes]
     report.dropped += [
         dropped_entry(ROWS, part.source.name, "bad row", part.problems.count, part.problems.to_json()["first"])
         for part in rows

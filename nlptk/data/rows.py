@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from nlptk.data.formats import Batch, DelimitedReader, JsonLinesReader, JsonRead
 from nlptk.data.inputs import InputsWriter
 from nlptk.data.normalize import KEY_BYTES, text_key
 from nlptk.data.plain_text import PlainTextReader
-from nlptk.data.problems import Problems
+from nlptk.data.problems import Problems, counted
 from nlptk.data.tables import DatasetReader, ParquetReader
 from nlptk.data.text_files import Format
 from nlptk.data.values import JsonValues, LabelValues, NumberValues, TextValues, Values, Wrong, is_missing
@@ -42,14 +43,19 @@ NO_VALUE = bytes(KEY_BYTES)
 class Source:
     """One thing that rows are read from: a file, or a data set that is already open.
 
-    name: as messages show it. key: stands for the content in the cache's keys. kind: what the file holds.
+    name: as messages show it. kind: what the file holds. fingerprint: of an open data set.
     """
 
     name: str
-    key: str
     path: Path | None = None
     kind: Format | None = None
     dataset: Dataset | None = None
+    fingerprint: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Stands for the content in the cache's keys; a file is read for it."""
+        return self.fingerprint if self.path is None else cache.file_digest(self.path)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class Rows:
     label_form: str | None
     declared: list[str] | None
     json_types: dict[str, pa.DataType]
+    notes: list[str]
     inputs: Path | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -142,11 +149,7 @@ def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
         for _ in _shown(reader.batches([], problems), source, reader.total):
             pass
         raise DataError(f"{source.name}: not one row could be read: {problems.listed() or 'there is none'}")
-    forms = settings.rules.forms
-    mapping = resolve(settings.columns, reader.columns, mapping=settings.mapping, where=source.name, forms=forms)
-    group = settings.group
-    if group is not None:
-        group = same_column(group, reader.columns, where=source.name, setting="data.group")
+    mapping, group = _located(reader, source, settings)
     found = [column for column in settings.columns if column.role in mapping]
     values = [_values(column, mapping, reader, settings=settings, where=source.name) for column in found]
     with cache.draft(key) as draft:
@@ -174,6 +177,30 @@ def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
             **_noted(values),
         }
         return draft.commit(["rows", "inputs"] if settings.whole else ["rows"], meta)
+
+
+def _located(reader: Reader, source: Source, settings: ReadSettings) -> tuple[dict[str, str], str | None]:
+    """Role -> column name, and the group's column. Raises: DataError for what is not there."""
+    forms = settings.rules.forms
+    mapping = resolve(settings.columns, reader.columns, mapping=settings.mapping, where=source.name, forms=forms)
+    group = settings.group
+    if group is not None:
+        group = same_column(group, reader.columns, where=source.name, setting="data.group")
+    return mapping, group
+
+
+def glance(source: Source, settings: ReadSettings) -> None:
+    """Refuse what the first lines tell: a file that is empty or lacks a column. Other kinds than those with a row a
+    line, or a header, wait until they are read.
+
+    Raises:
+        DataError: as `read_source`.
+    """
+    if source.path is None or source.kind not in ("csv", "tsv", "jsonl", "parquet"):
+        return
+    reader = open_reader(source, settings.encoding)
+    if reader.columns:
+        _located(reader, source, settings)
 
 
 def _shown(batches: Iterator[Batch], source: Source, total: int | None) -> Iterator[Batch]:
@@ -217,8 +244,11 @@ def _values(
 def _noted(values: Sequence[Values]) -> dict[str, Any]:
     import pyarrow as pa
 
-    noted: dict[str, Any] = {"vocabulary": [], "label_form": None, "declared": None, "json_types": {}}
+    noted: dict[str, Any] = {"vocabulary": [], "label_form": None, "declared": None, "json_types": {}, "notes": []}
     for value in values:
+        if isinstance(value, TextValues):
+            found = ", ".join(f"{word!r} ({counted(count, 'row')})" for word, count in value.missing_words.items())
+            noted["notes"] += [f"{value.role}: the text is {found}; is it a missing value?"] if found else []
         if isinstance(value, LabelValues):
             declared = list(value.class_names) if value.class_names is not None else None
             noted.update(vocabulary=list(value.vocabulary), label_form=value.form, declared=declared)

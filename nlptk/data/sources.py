@@ -93,9 +93,16 @@ def _offered(value: str | list[str], settings: DataSettings) -> dict[str, Source
         return _from_folder(path, value, settings.format)
     if path.exists():
         return {"train": _files([path], settings.format)}
-    if _HUB_NAME.fullmatch(value) and format_of(path) is None and not value.lower().endswith(".gz"):
+    if is_hub_name(value):
         return _from_hub(value, settings)
     return {"train": _files(_matching(value, settings.format), settings.format)}
+
+
+def is_hub_name(value: str) -> bool:
+    """Whether what a recipe gives can only be the name of a data set on the Hub: there is no such path."""
+    path = Path(value).expanduser()
+    named = _HUB_NAME.fullmatch(value) and format_of(path) is None and not value.lower().endswith(".gz")
+    return bool(named) and value != "none" and not path.exists()
 
 
 def _matching(item: str, kind: Format | None) -> list[Path]:
@@ -129,7 +136,7 @@ def _files(paths: Sequence[Path], kind: Format | None) -> Sources:
     twice = {path for path in paths if sum(path.resolve() == other.resolve() for other in paths) > 1}
     if twice:
         raise DataError(f"{min(twice)}: given twice; give every file once")
-    return [Source(name=str(path), key=file_digest(path), path=path, kind=next(iter(kinds))) for path in paths]
+    return [Source(name=str(path), path=path, kind=next(iter(kinds))) for path in paths]
 
 
 def _data_files(folder: Path, kind: Format | None) -> list[Path]:
@@ -169,7 +176,7 @@ def _by_split(parts: Mapping[str, tuple[Dataset, str]], name: str) -> dict[str, 
     for split in SPLITS:
         for part in (p for p in _PREFIXES[split] if p in parts and split not in found):
             label = name if len(parts) == 1 else f"{name}[{part}]"
-            found[split] = [Source(name=label, key=parts[part][1], dataset=parts[part][0])]
+            found[split] = [Source(name=label, dataset=parts[part][0], fingerprint=parts[part][1])]
     if not found:
         raise DataError(f"{name}: its splits are {', '.join(parts)}; expected train, validation or test among them")
     return found
@@ -181,15 +188,18 @@ def _from_hub(name: str, settings: DataSettings) -> dict[str, Sources]:
     from huggingface_hub.errors import HfHubHTTPError
 
     here = f"{name}: no such file or folder{_near(Path(name))}"
+    silent = hub.unreachable()
     try:
-        with hub.data_sets_from_cache() if hub.unreachable() else nullcontext():
+        with hub.data_sets_from_cache() if silent else nullcontext():
             loaded = load_dataset(name, settings.config, revision=settings.revision)
     except ConnectionError as error:
+        why = "the Hub does not answer" if silent else f"the Hub cannot be asked ({_first_line(error)})"
         raise DataError(
-            f"{here}, and the Hub cannot be reached to look for a data set of that name: {error}"
+            f"{here}; {why}, and no data set of that name is in the cache; correct the path, or connect to the network"
         ) from error
     except (DatasetsError, FileNotFoundError) as error:
-        raise DataError(f"{here}, and the Hub has no such data set: {_first_line(error)}") from error
+        cure = "correct the path or the name; a private data set needs a login (hf auth login)"
+        raise DataError(f"{here}, and the Hub has no such data set: {_first_line(error)}; {cure}") from error
     except (ValueError, RuntimeError, HfHubHTTPError, OSError) as error:
         cure = "check data.config and data.revision"
         raise DataError(f"{name}: the Hub data set cannot be loaded: {_first_line(error)}; {cure}") from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
 Wrong = dict[int, list[str]]
 """Place in the batch -> what is wrong with the row."""
+
+
+MISSING_WORDS = frozenset({"NaN", "nan", "null", "NULL", "#N/A"})
+"""What a missing value becomes where it is written as text, 4 letters at most: kept, as it may be meant, and noted."""
 
 
 class Values(Protocol):
@@ -36,7 +42,7 @@ def described(value: Any) -> str:
     if isinstance(value, int | float):
         return "missing (NaN)" if value != value else f"the number {value}"
     if isinstance(value, str):
-        return "empty" if not value else "only white space" if value.isspace() else f"the text {value[:40]!r}"
+        return "empty" if not value else "only white space" if is_blank(value) else f"the text {value[:40]!r}"
     return "a list" if isinstance(value, list | tuple) else "an object" if isinstance(value, dict) else "binary data"
 
 
@@ -49,11 +55,22 @@ def is_missing(value: Any) -> bool:
     return value is None or value is ABSENT or (isinstance(value, float) and math.isnan(value))
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: white space, and characters without a width.
+
+    >>> is_blank(" \u200b\ufeff"), is_blank("a")
+    (True, False)
+    """
+    if not text or text.isspace():
+        return True
+    return not text.isascii() and all(mark.isspace() or unicodedata.category(mark) == "Cf" for mark in text)
+
+
 def text_fault(value: Any) -> str | None:
     """Why a value is no text to learn from, or None."""
     if type(value) is not str:
         return f"is {described(value)}" + ("" if is_missing(value) else "; expected a text")
-    if not value or value.isspace():
+    if is_blank(value):
         return f"is {described(value)}"
     if "\0" in value:
         return f"holds a NUL byte at character {value.index(chr(0))}"
@@ -67,20 +84,26 @@ def text_fault(value: Any) -> str | None:
 
 @dataclass
 class TextValues:
-    """Texts, not empty and encodable; missing values pass only where the role is optional."""
+    """Texts, not empty and encodable; missing values pass only where the role is optional.
+
+    missing_words: how many texts are one of `MISSING_WORDS`.
+    """
 
     role: str
     required: bool = True
+    missing_words: Counter[str] = field(default_factory=Counter)
 
     def convert(self, raw: list[Any], wrong: Wrong) -> list[Any]:
         for place, value in enumerate(raw):
             # the usual case first: this loop sees every text of the data
             if type(value) is str and value.isascii() and value and not value.isspace() and "\0" not in value:
+                if len(value) <= 4 and value in MISSING_WORDS:
+                    self.missing_words[value] += 1
                 continue
             fault = text_fault(value)
             if fault is None:
                 continue
-            if not self.required and (is_missing(value) or (isinstance(value, str) and not value.strip())):
+            if not self.required and (is_missing(value) or (isinstance(value, str) and is_blank(value))):
                 raw[place] = None
                 continue
             _note(wrong, place, f"{self.role} {fault}")
@@ -168,7 +191,7 @@ class LabelValues:
 
     def _names(self, value: Any) -> tuple[list[str], str | None]:
         is_list = isinstance(value, list | tuple)
-        if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        if is_missing(value) or (isinstance(value, str) and is_blank(value)):
             return [], f"is {described(value)}"
         form: Literal["single", "list"] = "list" if is_list else "single"
         self.form = self.form or form
@@ -185,7 +208,7 @@ class LabelValues:
 
     def _name(self, value: Any) -> tuple[str | None, str]:
         if isinstance(value, str):
-            return (value, "") if value.strip() and "\0" not in value else (None, f"is {described(value)}")
+            return (value, "") if not is_blank(value) and "\0" not in value else (None, f"is {described(value)}")
         if isinstance(value, bool):
             return str(value).lower(), ""
         if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):

@@ -13,6 +13,7 @@ from datasets import Dataset
 from nlptk.data.normalize import text_key
 from nlptk.fewshot.episodes import Pool
 from nlptk.task import Features, Task
+from nlptk.training.features import bars_if
 from nlptk.training.inference import run_features
 from nlptk.training.preparation import token_fetch
 
@@ -50,7 +51,8 @@ class LabelledRows:
         spans = [range(self._starts[row], self._starts[row + 1]) for row in chosen]
         kept = self.features.dataset.select([index for span in spans for index in span]).remove_columns("row")
         places = np.repeat(np.arange(len(chosen)), [len(span) for span in spans])
-        features = Features(kept.add_column("row", places), self.features.ledger)
+        with bars_if(False):
+            features = Features(kept.add_column("row", places), self.features.ledger)
         return LabelledRows(self.rows.select(chosen), features, labels, names, self.task, self.pad_id, self.where)
 
     def batch(self, chosen: Sequence[int]) -> dict[str, torch.Tensor]:

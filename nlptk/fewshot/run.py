@@ -34,7 +34,7 @@ from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
 from nlptk.training.preparation import Prepared, caveats, load_data, prepare
 from nlptk.training.reporting import warnings_of
-from nlptk.training.run import TrainResult, flat, run_identity, save_artifact, write_metrics
+from nlptk.training.run import TrainResult, flat, retire_evaluations, run_identity, save_artifact, write_metrics
 from nlptk.training.trainer import Optimization
 
 BATCH = 32
@@ -131,8 +131,9 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     watch.lap("measuring")
     output = Path(recipe.output)
     metrics = {**taught.metrics, **flat(scores)}
-    warnings = [*caveats(prepared), *warnings_of(scores)]
-    if taught.trainer is None or taught.trainer.is_world_process_zero():
+    main = taught.trainer is None or taught.trainer.is_world_process_zero()
+    warnings = [*retire_evaluations(output, main=main), *caveats(prepared), *warnings_of(scores)]
+    if main:
         _save(recipe, prepared, taught, scores, metrics, warnings, watch)
     if taught.trainer is not None:
         taught.trainer.accelerator.wait_for_everyone()
@@ -140,6 +141,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         artifact=output / "model",
         report=output / "report.html",
         folder=output,
+        rows=prepared.data.report.rows,
         figures={split: found.figures for split, found in scores.items()},
         metrics=metrics,
         parameters=prepared.parameters if taught.trainer is not None else _nothing(prepared),
@@ -201,7 +203,8 @@ def _lesson(
     held_out, state = found.get("validation"), PartialState()
     if held_out is None:
         return lesson, None
-    protocol = Protocol(meta.ways, meta.shots, meta.queries, meta.validation_episodes, recipe.seed)
+    ways = min(meta.ways, len(held_out.names))
+    protocol = Protocol(ways, meta.shots, meta.queries, meta.validation_episodes, recipe.seed)
     episodes = held_out.pool.draw_all(protocol)
 
     def validate() -> float:

@@ -41,8 +41,9 @@ def bootstrap(
 def percentile_interval(samples: Floats, *, centre: float | None = None) -> tuple[float, float] | None:
     """The 2.5th and 97.5th percentile of the samples that are defined (not NaN); None where fewer than half are.
 
-    centre: move the interval so that the samples' mean falls here. It takes out the bias that resampling adds to a
-    sum of absolute values (the calibration error), which would otherwise put the interval above the figure.
+    centre: move the interval so that the samples' mean falls here. It takes out what resampling itself adds: to a sum
+    of absolute values (the calibration error), and to a mean over labels that loses rare ones in some resamples; either
+    can put the interval beside the figure.
     """
     defined = samples[~np.isnan(samples)]
     if 2 * len(defined) < len(samples) or not len(defined):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ COUNTS_OF_LABELS = ("macro_labels", "roc_auc_labels", "average_precision_labels"
 """Over how many labels an average runs; reported only where it is not all of them."""
 
 
+UNBOUNDED = ("log_loss", "brier")
+"""What may be greater than 1."""
+
+
 def classification_figures(
     probabilities: ArrayLike,
     references: ArrayLike,
@@ -33,9 +38,10 @@ def classification_figures(
 
     probabilities: (rows, labels). references: (rows,) label ids, or (rows, labels) of 0 and 1 for a multi-label space;
     predictions like them, by default the most probable label, or every label with p >= 0.5.
-    bootstrap: resamples of the rows, 0 for none; the intervals are the 2.5th and 97.5th percentile, the calibration
-    error's moved to its figure's centre (see `percentile_interval`). The others are not corrected for bias: with many
-    rare labels the interval of macro_f1 lies somewhat low around its figure.
+    bootstrap: resamples of the rows, 0 for none; the intervals are the 2.5th and 97.5th percentile. Those of the
+    calibration error, and of roc_auc and average_precision where a resample lacks a label that the figure covers, are
+    moved to the figure's centre (see `percentile_interval`). The others are not corrected for bias: with many rare
+    labels the interval of macro_f1 lies somewhat low around its figure.
 
     Figures, in [0, 1] and higher is better unless said otherwise:
 
@@ -72,10 +78,10 @@ def classification_figures(
         if np.isnan(value):
             continue
         if name in COUNTS_OF_LABELS:
-            if value < ranked_labels(name, labels):
+            if 0 < value < ranked_labels(name, labels):
                 figures[name] = Figure(value)
             continue
-        figures[name] = _figure(name, value, samples.get(name))
+        figures[name] = _figure(name, value, samples.get(name), centred=name == "ece" or _loses(name, point, samples))
     return figures
 
 
@@ -85,12 +91,18 @@ def ranked_labels(name: str, labels: LabelSpace) -> int:
     return 1 if binary and name != "macro_labels" else len(labels.names)
 
 
-def _figure(name: str, value: float, samples: Floats | None) -> Figure:
-    interval = None if samples is None else percentile_interval(samples, centre=value if name == "ece" else None)
+def _loses(name: str, point: Mapping[str, float], samples: Mapping[str, Floats]) -> bool:
+    """Whether some resample of a ranking figure covers fewer labels than the figure does."""
+    count = f"{name}_labels"
+    return count in samples and bool((samples[count] < point[count]).any())
+
+
+def _figure(name: str, value: float, samples: Floats | None, *, centred: bool) -> Figure:
+    interval = None if samples is None else percentile_interval(samples, centre=value if centred else None)
     if interval is None:
         return Figure(value)
-    floor = -1.0 if name == "mcc" else 0.0
-    return Figure(value, max(floor, interval[0]), interval[1])
+    floor, ceiling = -1.0 if name == "mcc" else 0.0, math.inf if name in UNBOUNDED else 1.0
+    return Figure(value, max(floor, interval[0]), min(ceiling, interval[1]))
 
 
 def measure_of(batch: Batch) -> Callable[[Floats], dict[str, Floats]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from nlptk.batches import IGNORED
 
@@ -82,3 +83,22 @@ def spans(size: int, done: int, stop: int, *, length: int, shared: int) -> Itera
             return
         yield begin, max(scored, done), min(begin + length, size, stop)
         number += 1
+
+
+def block_features(blocks: Sequence[Block], texts: Sequence[str], ids: Sequence[Sequence[int]]) -> dict[str, list[Any]]:
+    """What a batch and `pool` need of each block; its texts' tokens are counted where they begin."""
+    begun = [[window.text for window in block.windows if window.first] for block in blocks]
+    return {
+        "input_ids": [block.ids for block in blocks],
+        "labels": [block.labels for block in blocks],
+        "context": [block.context for block in blocks],
+        "windows": [[n for w in block.windows for n in (w.begin, w.scored, w.stop)] for block in blocks],
+        "spans": [
+            [n for w in block.windows for n in (w.text - block.text, len(texts[w.text].encode()) if w.first else 0)]
+            for block in blocks
+        ],
+        "row": [block.text for block in blocks],
+        "length": [len(block.ids) for block in blocks],
+        "lost": [0] * len(blocks),
+        "tokens": [sum(len(ids[text]) for text in found) for found in begun],
+    }

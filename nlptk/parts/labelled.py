@@ -16,8 +16,11 @@ LONGEST_SHOWN = 400  # characters of a text in the report
 
 
 def label_warnings(decided: np.ndarray, references: np.ndarray, space: LabelSpace) -> list[str]:
-    """Whether rows that differ are all given the same. decided, references: (rows,), or (rows, labels) of 0 and 1."""
-    if (decided != decided[0]).any() or not (references != references[0]).any():
+    """Whether the rows all have, or are all given, the same. decided, references: (rows,), or (rows, labels) of 0 and
+    1."""
+    if not (references != references[0]).any():
+        return [f"every row has {label_names(references[0], space)!r}: the figures say nothing of other labels"]
+    if (decided != decided[0]).any():
         return []
     names = label_names(decided[0], space)
     if not space.multi:

@@ -89,7 +89,7 @@ class MetaOptions(TaskOptions):
 
     train: str = Field(description="Labelled rows of classes to meta-train on")
     validation: str | None = Field(None, description="Labelled rows of other classes, to choose the best model by")
-    ways: int = Field(5, ge=2, description="Classes of an episode")
+    ways: int = Field(5, ge=2, description="Classes of an episode; in validation as many as there are, at most")
     shots: int = Field(5, ge=1, description="Rows of each to learn from")
     queries: int = Field(5, ge=1, description="Rows of each to be tested on")
     episodes: int = Field(2000, ge=1, description="Drawn in all")

@@ -174,8 +174,8 @@ def load_support(folder: Path) -> Support:
     from safetensors import SafetensorError, safe_open
 
     try:
-        lines = (folder / TEXTS).read_text(encoding="utf-8").splitlines()
-        texts = tuple(json.loads(line)["text"] for line in lines)
+        with (folder / TEXTS).open(encoding="utf-8") as rows:  # line feeds part them; str.splitlines knows more marks
+            texts = tuple(json.loads(row)["text"] for row in rows)
         with safe_open(folder / TENSORS, framework="numpy") as file:
             found: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
             unit_length = json.loads(file.metadata()["unit_length"])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from pydantic import ValidationError
 
 from nlptk import artifact, registry
+from nlptk.data.values import text_fault
 from nlptk.errors import ArtifactError, DataError, RecipeError
+from nlptk.faults import faults
 from nlptk.nearest import did_you_mean
-from nlptk.recipe import message
 from nlptk.task import Features, Ledger, Prediction, Task, input_forms
 
 if TYPE_CHECKING:
@@ -49,8 +51,7 @@ def load_task(manifest: artifact.Manifest, changed: Mapping[str, Any] | None = N
     try:
         options = cls.Options.model_validate({**trained, **changed})
     except ValidationError as error:
-        said = [message("pipeline", item, cls.Options, "options.") for item in error.errors()]
-        raise RecipeError("; ".join(said)) from None
+        raise RecipeError(faults(error, cls.Options, where="pipeline", prefix="options.")) from None
     return cls(options, labels=manifest.labels, decision=manifest.decision)
 
 
@@ -130,13 +131,15 @@ class Pipeline:
             return next(self.stream([rows]))
         return list(self.stream(rows))
 
-    def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
+    def stream(self, rows: Iterable[Row], *, where: Callable[[int], str] = "row {}".format) -> Iterator[Prediction]:
         """Predictions one by one while rows are read; memory does not grow with their number.
+
+        where: what messages call a row, from its place, which begins at 0.
 
         Raises: DataError as a call does, and for a single row that is in no list.
         """
         self._check_iterable(rows)
-        return self._stream(rows)
+        return self._stream(rows, where)
 
     def _is_row(self, given: tuple[Any, ...]) -> bool:
         texts = bool(given) and all(isinstance(value, str) for value in given)
@@ -151,11 +154,11 @@ class Pipeline:
             roles = _roles(column for column in self.task.columns if not column.target)
             raise DataError(f"rows: {rows!r:.40}; expected a text, a mapping of {roles}, or a list of such rows")
 
-    def _stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
+    def _stream(self, rows: Iterable[Row], where: Callable[[int], str]) -> Iterator[Prediction]:
         chunk: list[dict[str, Any]] = []
         size = 0
         for index, row in enumerate(rows):
-            chunk.append(self._row(row, index))
+            chunk.append(self._row(row, partial(where, index)))
             size += _characters(chunk[-1])
             if len(chunk) == CHUNK_ROWS or size >= CHUNK_CHARACTERS:
                 yield from self._predict(chunk)
@@ -163,8 +166,8 @@ class Pipeline:
         if chunk:
             yield from self._predict(chunk)
 
-    def _row(self, row: Row, index: int) -> dict[str, Any]:
-        """Roles of one row, checked."""
+    def _row(self, row: Row, where: Callable[[], str]) -> dict[str, Any]:
+        """Roles of one row, checked. where: begins messages about it."""
         inputs = [column for column in self.task.columns if not column.target]
         text = next((column.role for column in inputs if column.kind == "text"), inputs[0].role)
         given = {text: row} if isinstance(row, str) else row
@@ -173,26 +176,25 @@ class Pipeline:
         found: dict[str, Any] = {}
         if not isinstance(given, Mapping):
             came = f"{type(row).__name__}{self._wrapping(row)}"
-            raise DataError(f"row {index}: expected a text or a mapping of {_roles(inputs)}, got {came}")
+            raise DataError(f"{where()}: expected a text or a mapping of {_roles(inputs)}, got {came}")
         for column in inputs:
             name = next((name for name in (column.role, *column.names) if name in given), None)
             if name is None:
                 if column.required:
-                    raise DataError(f"row {index}: no {column.role!r} among {sorted(given)}; expected {_roles(inputs)}")
+                    raise DataError(f"{where()}: no {column.role!r} among {sorted(given)}; expected {_roles(inputs)}")
                 continue
             value = given[name]
             if value is None and not column.required:
                 continue
-            if column.kind == "text" and (not isinstance(value, str) or not value.strip()):
-                came = "empty" if isinstance(value, str) else f"{type(value).__name__}, not text"
-                raise DataError(f"row {index}: {name} is {came}; every row needs a text")
+            if column.kind == "text" and (fault := text_fault(value)) is not None:
+                raise DataError(f"{where()}: {name} {fault}; every row needs a text")
             found[column.role] = value
         hint = "" if found else self._wrapping([row])
-        self._check_roles(found, index, hint)
+        self.check_roles(found, where, hint)
         try:
             return self.task.read_row(found)
         except ValueError as error:
-            raise DataError(f"row {index}: {error}{hint}") from error
+            raise DataError(f"{where()}: {error}{hint}") from error
 
     def _wrapping(self, value: Any) -> str:
         """How to give what is the bare value of a nested column, such as a list of messages; "" for anything else."""
@@ -205,15 +207,16 @@ class Pipeline:
                 return f"; a row of {column.role} is given as {{{column.role!r}: [...]}}"
         return ""
 
-    def _check_roles(self, found: Mapping[str, Any], index: int, hint: str) -> None:
+    def check_roles(self, found: Iterable[str], where: Callable[[], str], hint: str = "") -> None:
+        """Refuse roles that this model was not trained on, or too few. Raises: DataError."""
         has, trained = ", ".join(found) or "nothing to read", self.manifest.data["roles"]
         forms = input_forms(self.task.forms, self.task.columns)
         if forms:
             if not any(set(form) <= set(found) for form in forms):
                 wanted = ", or ".join(" and ".join(form) for form in forms)
-                raise DataError(f"row {index}: has {has}; expected {wanted}{hint}")
+                raise DataError(f"{where()}: has {has}; expected {wanted}{hint}")
         elif sorted(found) != sorted(trained):
-            raise DataError(f"row {index}: has {has}; this model was trained on {', '.join(trained)}")
+            raise DataError(f"{where()}: has {has}; this model was trained on {', '.join(trained)}{hint}")
 
     def embed(self, texts: str | Iterable[str], *, normalize: bool = True) -> np.ndarray:
         """Embeddings of texts, (texts, dim) float32, or (dim,) of a single one; see `nlptk.pipelines.embedding`."""

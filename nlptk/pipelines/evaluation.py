@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from nlptk.artifact import EVALUATIONS
 from nlptk.data import DataReport, fingerprint, read_rows
 from nlptk.data.cache import disk_errors
 from nlptk.data.problems import conflict_lines, dropped_lines
@@ -81,7 +82,7 @@ def evaluate(
     scores = task.score(task.pool(outputs, features), rows, bootstrap=bootstrap, sections=True, seed=seed)
     if loss is not None:
         scores.figures["loss"] = Figure(loss)
-    told = [*dropped_lines(found.dropped), *conflict_lines(found.conflicts)]
+    told = [*dropped_lines(found.dropped), *conflict_lines(found.conflicts), *found.notes]
     cut = cut_warnings({"the rows": features.ledger}, task, long_text=how.long_text)
     scores.warnings.extend([*told, *cut])
     watch.lap("measuring")
@@ -97,7 +98,7 @@ def evaluate(
 def _default_output(model: Path, source: str | list[str]) -> Path:
     """A folder of its own beside the model, named after the rows."""
     name = Path(source if isinstance(source, str) else source[0]).name.partition(".")[0] or "rows"
-    return model.parent / "evaluations" / name
+    return model.parent / EVALUATIONS / name
 
 
 def _report(

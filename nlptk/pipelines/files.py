@@ -28,7 +28,7 @@ from nlptk.artifact import MANIFEST, sha256
 from nlptk.data import Inputs, fingerprint, read_whole_rows, write_rows
 from nlptk.data.cache import disk_errors
 from nlptk.data.inputs import free_names
-from nlptk.data.rows import ROW
+from nlptk.data.rows import FILE, ROW
 from nlptk.data.text_files import Format, written_format
 from nlptk.errors import DataError
 from nlptk.pipelines.artifact import Pipeline, pipeline
@@ -84,6 +84,8 @@ def _predict(
     loaded = pipeline(model, batch_size=batch_size)
     task = loaded.task
     rows, inputs, dropped = read_whole_rows(str(source), task.columns, settings=settings, rules=task.rules())
+    roles = [column.role for column in task.columns if column.role in rows.column_names]
+    loaded.check_roles(roles, lambda: str(source), "; of another name: data.columns.ROLE=NAME")
     identity = _identity(loaded, rows)
     done = _resume(partial, identity)
     with partial.open("a", encoding="utf-8") as file:
@@ -146,8 +148,14 @@ def _predictions(loaded: Pipeline, rows: Dataset, done: int) -> Iterator[Mapping
         return iter(())
     roles = [column.role for column in loaded.task.columns if column.role in rows.column_names]
     remaining = rows.select_columns(roles).select(range(done, len(rows)))
+    places = rows.select_columns([FILE, ROW])
+
+    def where(index: int) -> str:
+        place = places[done + index]
+        return f"{place[FILE]}, row {place[ROW]}"
+
     bar: dict[str, Any] = {"initial": done, "delay": 2, "unit": "row", "disable": None}
-    return iter(tqdm(loaded.stream(remaining), desc="predicting", total=len(rows), **bar))
+    return iter(tqdm(loaded.stream(remaining, where=where), desc="predicting", total=len(rows), **bar))
 
 
 def _identity(loaded: Pipeline, rows: Dataset) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from nlptk.text.documents import find_corpus
 from nlptk.text.measures import Measure, unigram_baseline
 from nlptk.text.objectives import Objective, make_objective
 from nlptk.text.origin import Origin, begin
-from nlptk.text.recipe import PretrainRecipe, recipe_name, resolve_recipe
+from nlptk.text.recipe import PretrainRecipe
 from nlptk.text.reporting import write_pretraining_report
 from nlptk.text.saving import round_weights, save_pretrained
 from nlptk.text.sizes import check_fields
@@ -65,20 +65,13 @@ class PretrainResult:
         return [*lines, f"model   {self.model}", f"report  {self.report}"]
 
 
-def pretrain(
-    source: str | Path | Mapping[str, Any] | None = None, *, overrides: Sequence[str] = (), **keys: Any
-) -> PretrainResult:
-    """Train tokenizer and model on text, measure, save and report one job.
-
-    source: a recipe file or mapping, or none. keys: the recipe's own, laid over it. overrides: `key=value` strings.
-
-        pretrain(data="novels.txt.gz", model={"family": "bert", "size": "tiny"}, output="runs/tiny_bert")
+def run(recipe: PretrainRecipe, *, where: str = "recipe") -> PretrainResult:
+    """Train, measure, save and report. `where` begins the messages about the recipe.
 
     Raises: NlptkError for whatever can be mended.
     """
-    recipe = resolve_recipe(source, overrides=overrides, **keys)
-    with sole_run(Path(recipe.output), where=recipe_name(source)):
-        return _run(recipe, recipe_name(source))
+    with sole_run(Path(recipe.output), where=where):
+        return _run(recipe, where)
 
 
 def _run(recipe: PretrainRecipe, where: str) -> PretrainResult:

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nlptk.errors import RecipeError
-from nlptk.recipe import Fraction, apply_overrides, message, read_recipe
+from nlptk.faults import faults
+from nlptk.recipe import Fraction, apply_overrides, read_recipe
 
 Family = Literal["bert", "gpt2", "llama", "t5"]
 Kind = Literal["word", "character", "bpe", "wordpiece", "unigram"]
@@ -141,8 +142,7 @@ def resolve_recipe(
     try:
         return PretrainRecipe.model_validate(apply_overrides(_plain({**values, **keys}), overrides))
     except ValidationError as error:
-        said = [message(where, item, PretrainRecipe, "") for item in error.errors()]
-        raise RecipeError("; ".join(said)) from None
+        raise RecipeError(faults(error, PretrainRecipe, where=where)) from None
 
 
 def recipe_name(source: object) -> str:

@@ -36,9 +36,11 @@ def checkpoint_errors(staging: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         reason = (error.strerror if isinstance(error, OSError) else None) or error
+        whole = any(staging.parent.glob("checkpoint-*"))
+        on = "; training.resume_from_checkpoint=true then goes on from the last checkpoint, which is whole" * whole
         raise ArtifactError(
             f"{staging.parent}: a checkpoint could not be written: {reason}; free some space or set output to another "
-            "folder. Earlier checkpoints are whole: training.resume_from_checkpoint=true goes on from the last one"
+            f"folder{on}"
         ) from error
 
 

@@ -84,7 +84,7 @@ def make_features(
     with one_at_a_time(key):
         entry = cache.find(key)
         if entry is None:
-            with cache.draft(key) as draft, _bar_if(len(rows) > _QUICK_ROWS):
+            with cache.draft(key) as draft, bars_if(len(rows) > _QUICK_ROWS):
                 rows.map(
                     featurize,
                     batched=True,
@@ -123,7 +123,7 @@ def one_at_a_time(key: str) -> Iterator[None]:
 
 
 @contextmanager
-def _bar_if(wanted: bool) -> Iterator[None]:
+def bars_if(wanted: bool) -> Iterator[None]:
     """The progress bar of datasets, only where the work takes more than a moment."""
     from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 

@@ -118,8 +118,6 @@ def make_strategy(settings: Mapping[str, Any]) -> Strategy:
 def load_data(recipe: Recipe) -> Splits:
     """The recipe's rows, checked and split. Raises: DataError."""
     task = registry.get_task(recipe.task["name"])
-    if recipe.data.train is None:
-        raise RecipeError("data.train: missing; give the file with the labelled rows (data=rows.csv)")
     return load_splits(recipe.data, task.columns, seed=recipe.seed, rules=task.rules())
 
 
@@ -165,6 +163,7 @@ def caveats(prepared: Prepared) -> list[str]:
     return [
         *dropped_lines(found.dropped),
         *conflict_lines(found.conflicts),
+        *found.notes,
         *left_random(prepared),
         *cut_warnings(ledgers, prepared.task, long_text=prepared.preprocessing.long_text),
         *own,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import tempfile
@@ -45,6 +46,7 @@ class TrainResult:
     """What a run made.
 
     artifact: the model's folder; report: report.html; folder: the run's, with checkpoints and metrics files.
+    rows: split -> how many there were.
     figures: split -> metric -> value with its interval. metrics: plain values by the conventional names
     (`eval_accuracy`, `test_accuracy`, `train_loss`, `train_runtime` in seconds, ...).
     parameters: trainable, total and what each group holds. warnings: what the figures alone may hide.
@@ -53,6 +55,7 @@ class TrainResult:
     artifact: Path
     report: Path
     folder: Path
+    rows: dict[str, int]
     figures: dict[str, dict[str, Figure]]
     metrics: dict[str, float]
     parameters: dict[str, Any]
@@ -91,7 +94,8 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
             model = prepared.strategy.merge(prepared.trained)
             scores = _measure(recipe, trainer, model, batching)
             watch.lap("measuring")
-        warnings = [*caveats(prepared), *warnings_of(scores)]
+        replaced = retire_evaluations(Path(recipe.output), main=trainer.is_world_process_zero())
+        warnings = [*replaced, *caveats(prepared), *_untrained(trainer), *warnings_of(scores)]
         metrics = {**trained.metrics, **flat(scores)}
         output = Path(recipe.output)
         if trainer.is_world_process_zero():
@@ -106,6 +110,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         artifact=output / "model",
         report=output / "report.html",
         folder=output,
+        rows=prepared.data.report.rows,
         figures={split: found.figures for split, found in scores.items()},
         metrics=metrics,
         parameters=prepared.parameters,
@@ -184,6 +189,28 @@ def _measure(recipe: Recipe, trainer: NlptkTrainer, model: PreTrainedModel, batc
             scores.figures["loss"] = Figure(loss)
         found[split] = scores
     return found
+
+
+def _untrained(trainer: NlptkTrainer) -> list[str]:
+    if trainer.state.global_step:
+        return []
+    return ["no training step was taken: what the checkpoint did not have is as it was made, at random"]
+
+
+def retire_evaluations(output: Path, *, main: bool) -> list[str]:
+    """Move aside the evaluations of a model that is about to be replaced, and say that it is. main: of several
+    processes, this one moves."""
+    if not (output / "model").exists():
+        return []
+    said = f"replaces the model of an earlier run in {output}"
+    held = output / artifact.EVALUATIONS
+    if not held.exists():
+        return [said]
+    numbers = (number for number in itertools.count(1) if not held.with_name(f"{held.name}.{number}").exists())
+    aside = held.with_name(f"{held.name}.{next(numbers)}")
+    if main:
+        held.rename(aside)
+    return [f"{said}, whose evaluations are now in {aside}"]
 
 
 def flat(scores: Mapping[str, Scores]) -> dict[str, float]:

@@ -47,6 +47,8 @@ DEFAULT_SPACE: dict[str, Any] = {
 RATE_FACTORS = (0.2, 5.0)
 """Range of the learning rate, as factors on the default of the trial's strategy, where the space does not name it."""
 
+TRIALS = "trials.json"
+
 
 @dataclass(frozen=True)
 class TuneResult:
@@ -151,6 +153,10 @@ def tune(
     searched = {key: values for key, values in DEFAULT_SPACE.items() if key not in pinned}
     chosen = _checked_space({**searched, **(space or {})}, where)
     output = Path(recipe.output)
+    if (output / TRIALS).exists():
+        raise RecipeError(
+            f"{where}: output: {output / TRIALS} holds an earlier search; give another output, or remove it"
+        )
     with sole_run(output, where=where):
         data = replace(load_data(recipe), test=None)
         if data.validation is None:
@@ -162,7 +168,7 @@ def tune(
         study = _search(recipe, trainer, chosen, trials=trials, metric=metric)
         best = _best_recipe(recipe, study.best_trial.params)
         found = [{"settings": t.params, "value": t.value, "state": t.state.name.lower()} for t in study.trials]
-        (output / "trials.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        (output / TRIALS).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         path = output / "best_recipe.yaml"
         path.write_text(to_yaml(best), encoding="utf-8")
     return TuneResult(best, path, metric, float(study.best_value), found)

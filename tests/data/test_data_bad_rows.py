@@ -38,6 +38,7 @@ def _texts(path: Path, columns: Sequence[Column], **changes: object) -> list[str
     [
         (",pos", "text is empty"),
         ("   ,pos", "text is only white space"),
+        ("\u200b\ufeff,pos", "text is only white space"),
         ("fine,", "label is empty"),
         ("fine, ", "label is only white space"),
         (",", "text is empty and label is empty"),
@@ -103,6 +104,13 @@ def test_words_that_look_like_missing_values_are_text_in_csv(
     write: Write, columns: tuple[Column, ...], word: str
 ) -> None:
     assert _texts(write("words.csv", f"{GOOD}{word},pos\n"), columns)[-1] == word
+
+
+def test_a_text_that_is_a_word_for_a_missing_value_is_kept_and_noted(write: Write, columns: tuple[Column, ...]) -> None:
+    path = write("words.csv", f"{GOOD}NaN,pos\nNaN,nan\n")
+    notes = load_splits(_settings(path), columns, seed=0).report.notes
+    assert f"{path}: text: the text is 'NaN' (2 rows); is it a missing value?" in notes
+    assert "a label is called 'nan'; is it a missing value?" in notes
 
 
 def test_a_quoted_line_break_does_not_shift_the_row_numbers(write: Write, columns: tuple[Column, ...]) -> None:

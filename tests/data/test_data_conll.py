@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from nlptk.data import read_rows, read_whole_rows, write_rows
+from nlptk.data import load_splits, read_rows, read_whole_rows, write_rows
 from nlptk.errors import DataError
 from nlptk.recipe import DataSettings
 from nlptk.task import Column, RowRules
@@ -179,3 +179,17 @@ def test_a_row_that_has_no_form_whole_is_bad(write: Write) -> None:
     with pytest.raises(DataError, match="row 2: has tokens; expected tokens and tags, or text; row 3: has tokens"):
         _read(path)
     assert _read(path, bad_rows="drop")["tokens"][:] == [["a"]]
+
+
+@pytest.mark.parametrize("mark", ["-DOCSTART- -X- O\n", "#begin document (a); part 0\n"])
+def test_the_sentences_of_a_document_can_be_kept_on_one_side_of_a_split(write: Write, mark: str) -> None:
+    sentences = [f"word{number} O\nParis B-LOC\n" for number in range(40)]
+    blocks = ["\n".join(sentences[first : first + 4]) for first in range(0, 40, 4)]
+    path = write("a.conll", "".join(f"{mark}\n{block}\n" for block in blocks))
+    given = {"train": str(path), "validation": 0.3, "test": "none", "group": "document"}
+    splits = load_splits(DataSettings.model_validate(given), COLUMNS, seed=0, rules=FORMS)
+    assert splits.train is not None
+    assert splits.validation is not None
+    sides = [{(row - 1) // 4 for row in rows["source_row"]} for rows in (splits.train, splits.validation)]
+    assert not sides[0] & sides[1]
+    assert sides[0] | sides[1] == set(range(10))

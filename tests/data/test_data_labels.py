@@ -147,6 +147,28 @@ def test_labels_that_differ_only_by_case_are_noted(write: Write, columns: tuple[
     assert splits.report.notes == ["the labels 'Pos' and 'pos' differ only by letter case or spaces"]
 
 
+def test_labels_with_one_row_each_are_noted_as_perhaps_no_classes(write: Write, columns: tuple[Column, ...]) -> None:
+    rows = "".join(f"text {n},{n}.5\n" for n in range(25))
+    notes = _load(write("numbers.csv", f"text,label\n{rows}"), columns).report.notes
+    assert notes == ["25 of 25 labels have one training row each; are they classes, or a number or name of each row?"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "mark"),
+    [
+        (["a|b", "b", "a|c", "c"], "|"),
+        (["joy, anger", "anger, fear", "fear", "joy"], ","),
+        (["Paris, France", "Rome, Italy", "Oslo"], None),  # parts that come once are no labels of their own
+        (["a;b", "b", "a", "b"], None),
+    ],
+)
+def test_cells_that_seem_to_hold_several_labels_are_noted_with_the_cure(
+    write: Write, columns: tuple[Column, ...], labels: list[str], mark: str | None
+) -> None:
+    notes = _load(write("cells.jsonl", _jsonl(labels)), columns).report.notes
+    assert [f"set data.label_separator={mark!r}" in note for note in notes] == [True] * (mark is not None)
+
+
 def test_rows_to_measure_on_are_encoded_with_the_models_labels(write: Write, columns: tuple[Column, ...]) -> None:
     space = LabelSpace(("zebra", "pos", "neg"))
     path = write("gold.jsonl", _jsonl(["pos", "neg"]))

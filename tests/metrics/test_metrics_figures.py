@@ -130,6 +130,26 @@ def test_a_label_neither_gold_nor_predicted_is_left_out_of_macro_f1_and_counted(
     assert figures["macro_labels"].value == 2.0
 
 
+def test_the_interval_of_a_mean_over_rare_labels_is_around_it_though_resamples_lose_them() -> None:
+    """Labels with one row drop out of a third of the resamples; here they rank last, and each that is lost lifts the
+    mean."""
+    y = np.concatenate([np.repeat([0, 1], 40), np.arange(2, 10)])
+    p = np.random.default_rng(0).dirichlet(np.ones(10), size=88)
+    p[np.arange(88), y] = np.where(y < 2, 9.0, 0.0)
+    figures = classification_figures(p / p.sum(axis=1, keepdims=True), y, space(10), bootstrap=500)
+    for name in ("average_precision", "roc_auc"):
+        low, high = figures[name].low, figures[name].high
+        assert low is not None
+        assert high is not None
+        assert low < figures[name].value < high <= 1.0
+    assert "average_precision_labels" not in figures
+
+
+def test_a_count_of_no_labels_is_no_figure() -> None:
+    p, _ = single(50, 3)
+    assert "roc_auc_labels" not in classification_figures(p, np.zeros(50, dtype=int), space(3))
+
+
 def test_undefined_figures_are_absent_with_one_class_of_references() -> None:
     p, _ = single(50, 2)
     figures = classification_figures(p, np.zeros(50, dtype=int), space(2), bootstrap=20)

@@ -13,7 +13,7 @@ import pytest
 
 # each layer may import itself and those above it; a module that is new to nlptk/ gets its place here
 LAYERS = (
-    ("errors", "nearest", "hub", "batches", "task", "environment"),
+    ("errors", "nearest", "faults", "hub", "batches", "task", "environment"),
     ("recipe", "registry", "strategies.contract"),
     ("data", "metrics", "artifact", "report", "named_checkpoints", "checkpoints", "parts", "samples"),
     ("strategies", "training", "text", "fewshot"),
@@ -31,7 +31,7 @@ LAYERS = (
         "__main__",
     ),  # "" is nlptk/__init__.py
 )
-TASK_MAY_IMPORT = {"batches", "errors", "metrics", "parts", "report", "task"}
+TASK_MAY_IMPORT = {"batches", "errors", "metrics", "parts", "report", "task", "__main__"}  # the last as a script
 LIGHT = ("torch", "transformers", "datasets")
 
 

@@ -107,8 +107,8 @@ def _break_after(count: int, patch: pytest.MonkeyPatch, error: BaseException) ->
     """Every stream of predictions ends with an error after so many."""
     stream = Pipeline.stream
 
-    def broken(self: Pipeline, given: Any) -> Iterator[Any]:
-        for number, prediction in enumerate(stream(self, given)):
+    def broken(self: Pipeline, given: Any, **named: Any) -> Iterator[Any]:
+        for number, prediction in enumerate(stream(self, given, **named)):
             if number == count:
                 raise error
             yield prediction
@@ -127,8 +127,8 @@ def test_a_killed_process_is_resumed_to_the_very_same_file(artifact: Path, tmp_p
         files.FLUSH_ROWS = 4
         stream = Pipeline.stream
 
-        def dying(self, rows):
-            for number, prediction in enumerate(stream(self, rows)):
+        def dying(self, rows, **named):
+            for number, prediction in enumerate(stream(self, rows, **named)):
                 if number == 18:
                     os.kill(os.getpid(), signal.SIGKILL)
                 yield prediction
@@ -239,10 +239,10 @@ def test_a_second_process_on_one_target_is_refused(
     refusals = []
     stream = Pipeline.stream
 
-    def watched(self: Pipeline, given: Any) -> Iterator[Any]:
+    def watched(self: Pipeline, given: Any, **named: Any) -> Iterator[Any]:
         words = ("-m", "nlptk", "predict", artifact, source, tmp_path / "out.jsonl")
         refusals.append(python(*words, cwd=tmp_path, path=[ROOT]))
-        yield from stream(self, given)
+        yield from stream(self, given, **named)
 
     monkeypatch.setattr(Pipeline, "stream", watched)
     nlptk.predict(artifact, source, tmp_path / "out.jsonl")
@@ -266,6 +266,20 @@ def test_a_row_without_a_text_is_refused_by_its_number(
     with pytest.raises(DataError, match=message):
         nlptk.predict(artifact, tmp_path / name, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_rows_of_another_form_are_refused_by_their_file_with_the_cure(tmp_path: Path) -> None:
+    pairs = [{"text": row["text"], "text_pair": "where is it?", "label": row["label"]} for row in rows()]
+    data = {"train": str(write_rows(tmp_path / "pairs.jsonl", pairs)), "validation": "none", "test": "none"}
+    pair_model = train_tiny(tmp_path, data=data, output=tmp_path / "run")
+    source = write_rows(tmp_path / "in.jsonl", [{"text": "order 1 came late", "other": "where is it?"}])
+    with pytest.raises(DataError, match=r"in.jsonl: has text; this model was trained on text, text_pair; of another"):
+        nlptk.predict(pair_model, source, tmp_path / "out.jsonl")
+    named = {"columns": {"text_pair": "other"}}
+    assert nlptk.predict(pair_model, source, tmp_path / "out.jsonl", data=named).rows == 1
+    write_rows(source, [pairs[0], {"text": "order 1 came late", "text_pair": None}])
+    with pytest.raises(DataError, match=r"in.jsonl, row 2: text_pair is missing"):
+        nlptk.predict(pair_model, source, tmp_path / "out.jsonl")
 
 
 @pytest.mark.parametrize("where", ["partial", "target"])

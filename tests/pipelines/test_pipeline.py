@@ -92,9 +92,13 @@ def test_a_stream_of_long_rows_answers_after_a_few(artifact: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("  ", "row 1: text is empty"),
-        ({"text": None}, "row 1: text is NoneType, not text"),
-        ({"text": float("nan")}, "row 1: text is float, not text"),
+        ("  ", "row 1: text is only white space"),
+        ("\u200b", "row 1: text is only white space"),
+        ({"text": None}, "row 1: text is missing"),
+        ({"text": float("nan")}, r"row 1: text is missing \(NaN\)"),
+        ({"text": 5}, "row 1: text is the number 5; expected a text"),
+        ("half \ud83d", "row 1: text holds half a surrogate pair at character 5"),
+        ("nul \0", "row 1: text holds a NUL byte at character 4"),
         ({"txt": "late"}, r"row 1: no 'text' among \['txt'\]"),
         (7, "row 1: expected a text or a mapping of text, text_pair, got int"),
     ],

@@ -204,7 +204,9 @@ def test_a_model_that_names_one_label_only_is_warned_of() -> None:
     always_bad = [[2.0, 1.0, 0.0]] * 4
     expected = ["predicts only 'bad': no better than always naming it"]
     assert _task().score(always_bad, _rows([0, 1, 0, 2])).warnings == expected
-    assert _task().score(always_bad, _rows([1, 1, 1, 1])).warnings == []  # rows of one label tell nothing
+    assert _task().score(always_bad, _rows([1, 1, 1, 1])).warnings == [
+        "every row has 'good': the figures say nothing of other labels"
+    ]
     assert _task().score(LOGITS.tolist(), _rows([0, 1, 0, 2])).warnings == []
 
 

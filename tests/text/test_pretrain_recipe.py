@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nlptk import pretrain
 from nlptk.errors import ArtifactError, RecipeError
 from nlptk.named_checkpoints import FOLDER, NAMES, resolve_checkpoint
-from nlptk.text.pretraining import pretrain
 from nlptk.text.recipe import resolve_recipe
 from nlptk.text.sizes import make_config
 from nlptk.text.tokenizer_training import train_tokenizer

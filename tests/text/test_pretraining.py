@@ -21,10 +21,11 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer, TrainerCallback
 
+from nlptk import pretrain
 from nlptk.artifact import load_manifest
 from nlptk.errors import ArtifactError, DataError, RecipeError, UnsupportedError
 from nlptk.text.documents import is_held_out
-from nlptk.text.pretraining import PretrainResult, pretrain
+from nlptk.text.pretraining import PretrainResult
 from nlptk.text.recipe import resolve_recipe, to_yaml
 from nlptk.text.trainer import PretrainingTrainer
 from tests.doors import python

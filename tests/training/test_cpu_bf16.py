@@ -14,6 +14,7 @@ import torch
 from nlptk.errors import UnsupportedError
 from nlptk.training import cpu_bf16
 from nlptk.training.arguments import RunFacts, _defaults, training_arguments
+from tests.doors import write_rows
 from tests.training.runs import train
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which bf16 is for")
@@ -95,7 +96,7 @@ def test_the_cap_is_set_before_torch_by_whomever_bf16_is_asked_for(
     tmp_path: Path, command: str, words: list[str], word: str, launched: str, cap: str
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(EXITS_AT_TORCH)
-    given = [*words, "data=rows.jsonl", *filter(None, [word])]
+    given = [*words, f"data={write_rows(tmp_path / 'rows.jsonl')}", *filter(None, [word])]
     environment = {key: value for key, value in os.environ.items() if key != cpu_bf16.VARIABLE}
     environment |= {"PYTHONPATH": str(tmp_path), "ACCELERATE_MIXED_PRECISION": launched, "ACCELERATE_USE_CPU": "1"}
     done = subprocess.run(

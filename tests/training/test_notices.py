@@ -41,7 +41,7 @@ def test_without_a_terminal_there_is_one_line_an_evaluation_and_no_noise(
     # a tiny model after one epoch may well name one label only
     (line,) = (line for line in done.stderr.splitlines() if not line.startswith("nlptk: warning: "))
     assert line.startswith("epoch 1.00: validation accuracy ")
-    assert done.stdout.splitlines()[0].startswith("test (value and 95 % interval)")
+    assert done.stdout.splitlines()[0].startswith("test, 64 rows (value and 95 % interval)")
 
 
 @pytest.mark.slow

@@ -33,7 +33,10 @@ def test_the_test_split_comes_first_and_validation_is_marked(tiny: dict[str, Pat
     called = cli(*_words(tiny, tmp_path, "strategy=gradual_unfreezing"))
     assert called.code == 0, called.err
     heads = [line for line in called.out.splitlines() if "95 % interval" in line]
-    assert heads == ["test (value and 95 % interval)", "validation (value and 95 % interval; what selection used)"]
+    assert heads == [
+        "test, 10 rows (value and 95 % interval)",
+        "validation, 9 rows (value and 95 % interval; what selection used)",
+    ]
     assert "(up to 100.00 %, in stages)" in called.out
     found = _report(tmp_path / "run")["sections"]
     figures = [section for section in found if section["title"].startswith("Figures on")]
@@ -44,6 +47,35 @@ def test_the_test_split_comes_first_and_validation_is_marked(tiny: dict[str, Pat
     assert sum(map(sum, matrix["values"])) == 10  # the test rows, not the 9 of validation
     run = next(section for section in found if section["title"] == "Run")
     assert run["facts"]["trainable parameters"].endswith("(up to 100.00 %, in stages)")
+
+
+def test_a_model_that_is_replaced_is_told_and_its_evaluations_are_kept_apart(
+    tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for _ in range(3):
+        called = cli(*_words(tiny, tmp_path, "task.label_smoothing=0.1"))
+        assert called.code == 0, called.err
+        nlptk.evaluate(run, tmp_path / "test.jsonl", bootstrap=0)
+    told = f"nlptk: warning: replaces the model of an earlier run in {run}, whose evaluations are now in "
+    assert f"{told}{run / 'evaluations.2'}" in called.err
+    assert sorted(path.name for path in run.glob("evaluations*")) == ["evaluations", "evaluations.1", "evaluations.2"]
+    assert all((path / "test" / "report.json").is_file() for path in run.glob("evaluations*"))
+
+
+def test_a_run_without_a_step_says_so(tiny: dict[str, Path], tmp_path: Path) -> None:
+    called = cli(*_words(tiny, tmp_path, "training.num_train_epochs=0", "training.max_steps=-1"))
+    assert called.code == 0, called.err
+    assert "nlptk: warning: no training step was taken" in called.err
+
+
+def test_rows_that_all_have_one_label_are_warned_of(tiny: dict[str, Path], tmp_path: Path) -> None:
+    assert cli(*_words(tiny, tmp_path)).code == 0
+    write_rows(tmp_path / "some.jsonl", 10)
+    lines = [line for line in (tmp_path / "some.jsonl").read_text().split("\n") if '"good"' in line]
+    (tmp_path / "some.jsonl").write_text("\n".join(lines))
+    result = nlptk.evaluate(tmp_path / "run", tmp_path / "some.jsonl", bootstrap=0)
+    assert result.warnings == ["every row has 'good': the figures say nothing of other labels"]
 
 
 @pytest.fixture

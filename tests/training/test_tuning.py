@@ -228,7 +228,7 @@ def test_trials_of_other_strategies_see_the_backbone_again(
     fixed = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 0.01}
     space = {f"training.{key}": {"choices": [value]} for key, value in fixed.items()}
     job = _job(tiny, tmp_path, strategy="full", training={"metric_for_best_model": "log_loss"})
-    alone = nlptk.tune(**job, trials=1, space=space).value
+    alone = nlptk.tune(**{**job, "output": tmp_path / "alone"}, trials=1, space=space).value
     order = iter(["feature_extraction", "full", "feature_extraction", "full"])
     drawn: dict[int, str] = {}
 
@@ -240,3 +240,5 @@ def test_trials_of_other_strategies_see_the_backbone_again(
     monkeypatch.setattr("nlptk.training.tuning._strategy_of", strategy_of)
     values = [trial["value"] for trial in nlptk.tune(**job, trials=4, space=space).trials]
     assert values[1] == values[3] == alone != values[0] == values[2]
+    with pytest.raises(RecipeError, match=r"trials\.json holds an earlier search; give another output"):
+        nlptk.tune(**job, trials=4, space=space)
