@@ -98,7 +98,7 @@ def recipe_of(args: argparse.Namespace, name: str, files: dict[str, Path]) -> An
     task: dict[str, Any] = {"name": "few_shot", "method": {"name": method}}
     if "meta" in how:
         task["meta"] = {"train": files["train"], "validation": files["validation"], "episodes": args.meta_episodes}
-        task["meta"] |= {"ways": args.meta_ways, "shots": args.meta_shots}
+        task["meta"] |= {"ways": args.meta_ways, "shots": args.meta_shots, "episodes_per_step": args.meta_per_step}
     training = {"disable_tqdm": True} | ({"learning_rate": args.learning_rate} if args.learning_rate else {})
     return api.resolve_recipe(
         {
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=[0])
     parser.add_argument("--episodes", type=int, default=600)
     parser.add_argument("--meta-episodes", type=int, default=2000)
+    parser.add_argument("--meta-per-step", type=int, default=4, help="episodes of meta-training whose gradients count")
     parser.add_argument("--meta-ways", type=int, default=5)
     parser.add_argument("--meta-shots", type=int, default=5)
     parser.add_argument("--learning-rate", type=float, default=None, help="of meta-training")

@@ -8,6 +8,12 @@ from typing import Any, cast
 
 USER_ERROR = 2
 INTERRUPTED = 130
+GOES_ON = {
+    "predict": "; the same call goes on where it was",
+    "train": "; training.resume_from_checkpoint=auto goes on from the last checkpoint, if there is one",
+    "pretrain": "; training.resume_from_checkpoint=auto goes on from the last checkpoint, if there is one",
+    "tune": "; trials.json in the output folder has the trials that had ended",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(_usage(error))
         code = USER_ERROR
     if code == INTERRUPTED:  # typer turns the interrupt into this code
-        _say("interrupted; the same predict call goes on, and train with training.resume_from_checkpoint=auto")
+        words = sys.argv[1:] if arguments is None else arguments
+        _say(f"interrupted{GOES_ON.get(words[0] if words else '', '')}")
     sys.exit(code)
 
 

@@ -268,6 +268,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of numpy's
+        return value.item()
     if hasattr(value, "to_dict") or hasattr(value, "column_names"):
         raise RecipeError(
             f"recipe: a {type(value).__name__} is in memory, and a recipe must be able to say where its rows are; "

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from nlptk import hub
 from nlptk.errors import ArtifactError, UnsupportedError
 from nlptk.named_checkpoints import resolve_checkpoint
@@ -21,6 +23,11 @@ LONGEST_DEFAULT = 512
 WARM_START = "EncoderDecoderModel"
 """What a task says for `auto_class` where an encoder alone is to become an encoder-decoder."""
 _NO_LIMIT = 1_000_000  # tokenizers without a limit report 10**30
+
+
+_LEAST_TOKENS = 2
+"""Besides special ones. Where a folder has no tokenizer files, transformers makes up a tokenizer of special tokens, a
+T5's with the mark of a word's beginning."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ def readable(checkpoint: str) -> Iterator[None]:
         )
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(
             f"model: {checkpoint}: cannot be loaded: {first} (a folder needs config.json, model.safetensors and "
@@ -96,6 +103,11 @@ def load_tokenizer(checkpoint: str, revision: str | None = None) -> PreTrainedTo
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise UnsupportedError(
             f"model: {checkpoint}: its tokenizer has no fast form (tokenizer.json), which nlptk needs"
+        )
+    if len(tokenizer) - len(tokenizer.all_special_ids) < _LEAST_TOKENS:
+        raise ArtifactError(
+            f"model: {checkpoint}: no tokenizer files in it, so every word would be unknown; put those of the "
+            "checkpoint beside its weights (tokenizer.json, tokenizer_config.json; tokenizer.save_pretrained)"
         )
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:

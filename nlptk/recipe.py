@@ -205,7 +205,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """`a.b=value` strings laid over a mapping. A component given by name alone keeps its name:
-    `strategy: lora` with `strategy.r=4` is `{name: lora, r: 4}`."""
+    `strategy: lora` with `strategy.rank=4` is `{name: lora, rank: 4}`."""
     merged = json.loads(json.dumps(values))
     for override in overrides:
         key, sign, text = override.partition("=")

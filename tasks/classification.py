@@ -9,7 +9,7 @@ of them: multi-label).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 
+Weight = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
 class ClassificationOptions(task.TaskOptions):
     """Settings of the classification task."""
 
-    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
+    class_weights: Literal["balanced"] | dict[str, Weight] | None = Field(
         None, description="Weight of each label in the loss; balanced: inverse to its frequency in training"
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Share of the target spread over all labels")

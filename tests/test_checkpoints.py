@@ -122,6 +122,25 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "t5"])
+def test_a_folder_without_tokenizer_files_is_refused_with_the_cure(family: str, tmp_path: Path) -> None:
+    """transformers makes up a tokenizer to which every word is unknown."""
+    checkpoint = write_checkpoint(family, tmp_path / family)
+    for path in checkpoint.iterdir():
+        if path.name not in ("config.json", "model.safetensors"):
+            path.unlink()
+    with pytest.raises(ArtifactError, match=r"no tokenizer files in it|cannot be loaded: .*tokenizer files"):
+        load_tokenizer(str(checkpoint))
+
+
+def test_weights_that_are_cut_short_are_refused_in_one_message(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint("bert", tmp_path / "bert")
+    whole = (checkpoint / "model.safetensors").read_bytes()
+    (checkpoint / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtifactError, match=r"cannot be loaded: .*incomplete"):
+        load_model(str(checkpoint), _task(), load_tokenizer(str(checkpoint)))
+
+
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such folder"):
         load_tokenizer(str(tmp_path / "nowhere"))

@@ -158,12 +158,14 @@ def test_three_doors_make_one_recipe(tmp_path: Path) -> None:
     assert yaml.safe_load(by_words.out) == by_call.model_dump(mode="json")
 
 
-def test_a_mapping_may_hold_paths_and_numbers_of_numpy_are_refused_by_name() -> None:
+def test_a_mapping_may_hold_paths_and_numbers_of_numpy_but_no_arrays() -> None:
     import numpy as np
 
     assert nlptk.resolve_recipe({**JOB, "model": Path("here")}).model == "here"
-    with pytest.raises(RecipeError, match="float32"):
-        nlptk.resolve_recipe({**JOB, "seed": np.float32(1)})
+    seed = nlptk.resolve_recipe({**JOB, "seed": np.int64(3)}).seed
+    assert (seed, type(seed)) == (3, int)
+    with pytest.raises(RecipeError, match="ndarray"):
+        nlptk.resolve_recipe({**JOB, "seed": np.arange(3)})
 
 
 def test_rows_in_memory_are_refused_with_the_way_to_save_them() -> None:
@@ -238,6 +240,11 @@ def test_a_key_that_stands_a_level_too_high_is_told_its_place(given: dict[str, A
         ({"data": {"train": "a", "validation": 1.5}}, "data.validation: expected a number less than 1 or a text"),
         ({"task": {"name": "classification", "class_weights": {"0": "heavy"}}}, "task.class_weights.0: expected a num"),
         ({"task": {"name": "classification", "class_weights": "heavy"}}, "task.class_weights: expected 'balanced' or"),
+        (
+            {"task": {"name": "classification", "class_weights": {"a": -1}}},
+            "task.class_weights.a: expected a number ",
+        ),
+        ({"task": {"name": "classification", "class_weights": {"a": float("nan")}}}, "task.class_weights.a: expected"),
         ({"packing": "maybe"}, "packing: expected 'auto' or true or false; got 'maybe'"),
         ({"data": {"train": ["a", 2]}}, "data.train.1: expected a text; got 2"),
         ({"seed": -1}, "seed: expected a number greater than or equal to 0; got -1"),

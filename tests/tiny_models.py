@@ -178,9 +178,9 @@ def _config(family: str, size: int) -> PreTrainedConfig:
     return made
 
 
-def write_checkpoint(family: str, folder: Path) -> Path:
+def write_checkpoint(family: str, folder: Path, *, seed: int = 0) -> Path:
     """A checkpoint without a head: two layers, hidden size 32, seeded."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     tokenizer = {"gpt2": _byte_pairs, "llama": _byte_pairs, "t5": _unigram}.get(family, _word_pieces)()
     model: PreTrainedModel = AutoModel.from_config(_config(family, len(tokenizer)))  # type: ignore[no-untyped-call]
     with quiet():

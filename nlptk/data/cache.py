@@ -19,11 +19,12 @@ from typing import Any
 
 from nlptk.errors import DataError
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """Part of every key; raise it when what is stored, or how it is read, changes."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (
-    *(errno.EACCES, errno.EROFS, errno.EPERM, errno.EDQUOT),
+    *(errno.EACCES, errno.EROFS, errno.EPERM),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 )
 
@@ -58,7 +59,7 @@ def disk_errors(path: Path, *, elsewhere: str = "set NLPTK_CACHE to another fold
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in _FULL:
             raise DataError(f"{path}: the disk is full; free some space, or {elsewhere}") from error
         if error.errno in _UNWRITABLE:
             raise DataError(f"{path}: cannot be written: {error.strerror}; {elsewhere}") from error

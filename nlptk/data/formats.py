@@ -9,15 +9,15 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nlptk.data.inputs import of_cells, of_objects
-from nlptk.data.problems import Problems
+from nlptk.data.problems import Problems, counted
 from nlptk.data.squad import is_squad, squad_rows
 from nlptk.data.text_files import open_text, reading
 from nlptk.errors import DataError
@@ -110,29 +110,22 @@ class DelimitedReader:
                 yield Batch(numbers, {name: [record[place] for record in records] for name, place in places}, inputs)
 
     def _chunks(self, stream: Any, problems: Problems) -> Iterator[tuple[list[int], list[list[str]]]]:
-        reader = csv.reader(stream, delimiter=self.delimiter, strict=True)
-        width, header_seen, line, size, number = len(self.columns), False, 0, 0, 0
+        width, header_seen, size, number = len(self.columns), False, 0, 0
         numbers: list[int] = []
         records: list[list[str]] = []
-        while True:
-            start = line + 1
-            try:
-                record = next(reader, None)
-            except csv.Error as error:
+        for start, record in self._records(stream):
+            if isinstance(record, csv.Error):
                 number += 1
-                problems.add(number, f"not valid csv: {error} (line {start})")
-                line = reader.line_num
+                problems.add(number, f"not valid csv: {record} (line {start})")
                 continue
-            if record is None:
-                break
-            line = reader.line_num
             if not header_seen or not record:
                 self.blank_lines += not record
                 header_seen = header_seen or bool(record)
                 continue
             number += 1
             if len(record) != width:
-                problems.add(number, f"{len(record)} fields where the header has {width} (line {start})")
+                fields = counted(len(record), "field")
+                problems.add(number, f"{fields} where the header has {width} (line {start})")
             else:
                 numbers.append(number)
                 records.append(record)
@@ -141,6 +134,56 @@ class DelimitedReader:
                     yield numbers, records
                     numbers, records, size = [], [], 0
         yield numbers, records
+
+    def _records(self, stream: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
+        """Each record, or why there is none, with the number of its first line.
+
+        A record that is not valid ends with its first line: one quote that is not closed would else take along the
+        lines up to the next quote, or all there are.
+        """
+        lines = _Lines(stream)
+        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        while True:
+            lines.begin()
+            try:
+                record = next(reader, None)
+            except csv.Error as error:
+                yield lines.first, error
+                lines.go_back_to_second()
+                reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+                continue
+            if record is None:
+                return
+            yield lines.first, record
+
+
+class _Lines:
+    """Lines of a stream, those of the record that is being read kept, so that one can go back."""
+
+    def __init__(self, stream: Iterable[str]) -> None:
+        self._stream = iter(stream)
+        self._again: deque[str] = deque()
+        self._taken: list[str] = []
+        self.first = 1
+        """Number of the record's first line, from 1."""
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._stream)
+        self._taken.append(line)
+        return line
+
+    def begin(self) -> None:
+        """Begin a record with the next line."""
+        self.first += len(self._taken)
+        self._taken = []
+
+    def go_back_to_second(self) -> None:
+        """Read the lines behind the record's first once more."""
+        self._again.extendleft(reversed(self._taken[1:]))
+        del self._taken[1:]
 
 
 @dataclass

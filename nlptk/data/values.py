@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
@@ -148,6 +149,10 @@ class NumberValues:
         return pa.array(values, pa.float64())
 
 
+_WHOLE_FLOAT = re.compile(r"(-?\d+)\.0+")
+"""What pandas makes of whole numbers in a column that has, or had, gaps."""
+
+
 @dataclass
 class LabelValues:
     """Labels as numbers of a growing vocabulary, always as a list; `form` says whether the rows held lists."""
@@ -208,6 +213,10 @@ class LabelValues:
 
     def _name(self, value: Any) -> tuple[str | None, str]:
         if isinstance(value, str):
+            if self.cells and (whole := _WHOLE_FLOAT.fullmatch(value.strip())):
+                value = whole[1]
+                if self.class_names is not None:
+                    return self._name(int(value))
             return (value, "") if not is_blank(value) and "\0" not in value else (None, f"is {described(value)}")
         if isinstance(value, bool):
             return str(value).lower(), ""

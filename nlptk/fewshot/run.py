@@ -178,7 +178,7 @@ def taught_by(
         optimization=Optimization(recipe.optimizer["name"], options, lesson.groups),
         validate=validate,
     )
-    trainer.identity = run_identity(recipe, prepared)
+    trainer.identity = run_identity(recipe, prepared, args)
     done = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
     if support is not None and method.trains == "meta" and method.settles(learner):
         method.settle(learner, support, lesson.learned())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -14,7 +15,8 @@ from nlptk.data.values import text_fault
 from nlptk.errors import ArtifactError, DataError, RecipeError
 from nlptk.faults import faults
 from nlptk.nearest import did_you_mean
-from nlptk.task import Features, Ledger, Prediction, Task, input_forms
+from nlptk.recipe import DataSettings
+from nlptk.task import Column, Features, Ledger, Prediction, Task, input_forms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +55,21 @@ def load_task(manifest: artifact.Manifest, changed: Mapping[str, Any] | None = N
     except ValidationError as error:
         raise RecipeError(faults(error, cls.Options, where="pipeline", prefix="options.")) from None
     return cls(options, labels=manifest.labels, decision=manifest.decision)
+
+
+def rows_as_trained(
+    manifest: artifact.Manifest, columns: Sequence[Column], settings: DataSettings
+) -> tuple[list[Column], DataSettings]:
+    """How other rows are read where the caller does not say: columns by the names they had in training, too, labels
+    separated and named as there."""
+    given = manifest.recipe.get("data", {})
+    mapped = given.get("columns", {})
+    known = [
+        replace(column, names=(mapped[column.role], *column.names)) if column.role in mapped else column
+        for column in columns
+    ]
+    unset = [name for name in ("label_separator", "label_names") if name not in settings.model_fields_set]
+    return known, settings.model_copy(update={name: given.get(name) for name in unset})
 
 
 def pipeline(

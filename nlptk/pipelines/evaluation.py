@@ -16,7 +16,7 @@ from nlptk.data.cache import disk_errors
 from nlptk.data.problems import conflict_lines, dropped_lines
 from nlptk.environment import Watch
 from nlptk.errors import DataError
-from nlptk.pipelines.artifact import Pipeline, pipeline
+from nlptk.pipelines.artifact import Pipeline, pipeline, rows_as_trained
 from nlptk.recipe import DataSettings
 from nlptk.report import sections, write_report
 from nlptk.task import Figure, Scores
@@ -58,14 +58,14 @@ def evaluate(
     watch = Watch()
     loaded = pipeline(model, batch_size=batch_size)
     task = loaded.task
-    if settings.train is None:
+    source = settings.train
+    if source is None:
         raise DataError("data.train: missing; give the file with the labelled rows to measure on")
-    folder = Path(output) if output is not None else _default_output(loaded.folder, settings.train)
+    folder = Path(output) if output is not None else _default_output(loaded.folder, source)
     with disk_errors(folder, elsewhere="give another output"):
         folder.mkdir(parents=True, exist_ok=True)
-    rows, found = read_rows(
-        settings.train, task.columns, settings=settings, labels=task.labels, targets=True, rules=task.rules()
-    )
+    columns, settings = rows_as_trained(loaded.manifest, task.columns, settings)
+    rows, found = read_rows(source, columns, settings=settings, labels=task.labels, targets=True, rules=task.rules())
     rows, unseen = known_labels(task, rows, "rows", drop=settings.unseen_labels == "drop")
     if unseen:
         found.dropped.extend(unseen)

@@ -22,16 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from nlptk.artifact import MANIFEST, sha256
+from nlptk.artifact import MANIFEST, held, sha256
 from nlptk.data import Inputs, fingerprint, read_whole_rows, write_rows
 from nlptk.data.cache import disk_errors
 from nlptk.data.inputs import free_names
 from nlptk.data.rows import FILE, ROW
 from nlptk.data.text_files import Format, written_format
 from nlptk.errors import DataError
-from nlptk.pipelines.artifact import Pipeline, pipeline
+from nlptk.pipelines.artifact import Pipeline, pipeline, rows_as_trained
 from nlptk.recipe import DataSettings
 
 if TYPE_CHECKING:
@@ -59,11 +59,10 @@ def predict(
     path = Path(target)
     _check_target(path, source)
     partial = path.with_name(f"{path.name}.partial")
-    lock = FileLock(str(path.with_name(f".{path.name}.lock")))
     with disk_errors(path, elsewhere="give another target; what is predicted so far is kept"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with lock.acquire(timeout=0):
+            with held(path.with_name(f".{path.name}.lock")):
                 return _predict(model, source, path, partial, batch_size=batch_size, settings=settings)
         except Timeout:
             raise DataError(f"{path}: another process is writing it; wait for it or give another target") from None
@@ -83,7 +82,8 @@ def _predict(
 ) -> PredictionResult:
     loaded = pipeline(model, batch_size=batch_size)
     task = loaded.task
-    rows, inputs, dropped = read_whole_rows(str(source), task.columns, settings=settings, rules=task.rules())
+    columns, settings = rows_as_trained(loaded.manifest, task.columns, settings)
+    rows, inputs, dropped = read_whole_rows(str(source), columns, settings=settings, rules=task.rules())
     roles = [column.role for column in task.columns if column.role in rows.column_names]
     loaded.check_roles(roles, lambda: str(source), "; of another name: data.columns.ROLE=NAME")
     identity = _identity(loaded, rows)

@@ -25,6 +25,8 @@ from nlptk.artifact import checksums, flush
 from nlptk.errors import ArtifactError, RecipeError
 
 SEAL, IDENTITY = "checkpoint.json", "run.json"
+_FOLLOWING = ("model", "training.learning_rate", "training.weight_decay", "training.train_sampling_strategy")
+"""Of a run's identity: what other settings may have changed, such as the strategy the default rate."""
 OPTIMIZER, SCHEDULER, RANDOM = "optimizer", "scheduler", "random"
 
 
@@ -142,8 +144,9 @@ def last_checkpoint(args: TrainingArguments, where: str, identity: Mapping[str, 
         before = json.loads((Path(found) / IDENTITY).read_text(encoding="utf-8"))
         other = [key for key, value in identity.items() if before.get(key, value) != json.loads(json.dumps(value))]
         if other:
+            shown = [key for key in other if key not in _FOLLOWING] or other
             raise RecipeError(
-                f"{where}: training.resume_from_checkpoint: {found} was trained with other {', '.join(other)}; give "
+                f"{where}: training.resume_from_checkpoint: {found} was trained with other {', '.join(shown)}; give "
                 "another output, or set it to false to begin anew"
             )
     return found

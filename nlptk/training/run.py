@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
             trainer = _make_trainer(recipe, prepared, batching, args)
             trainer.check_metric(where)
             watch.lap("batches")
-            trainer.identity = run_identity(recipe, prepared)
+            trainer.identity = run_identity(recipe, prepared, args)
             trained = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
             watch.lap("training")
             if batching.packed is not None:
@@ -147,11 +148,43 @@ def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingAr
     return args, batching
 
 
-def run_identity(recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
+_SHAPING = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "bf16",
+    "fp16",
+    "neftune_noise_alpha",
+    "train_sampling_strategy",
+)
+"""Arguments that decide what a training step does."""
+_FIRST = 256
+
+
+def run_identity(recipe: Recipe, prepared: Prepared, args: TrainingArguments) -> dict[str, Any]:
     """What a resumed run shares with the one it goes on with; length, logs and checkpoints may change."""
-    settings = {"task": recipe.task, "strategy": recipe.strategy, "optimizer": recipe.optimizer}
-    rate = {"training.learning_rate": recipe.training.get("learning_rate")}
-    return {**settings, "seed": recipe.seed, "data": prepared.data.report.fingerprint, **rate}
+    parts = recipe.model_dump(mode="json", include={"task", "strategy", "optimizer", "head", "dropout", "packing"})
+    return {
+        **parts,
+        "seed": recipe.seed,
+        "data": prepared.data.report.fingerprint,
+        "model": first_weights(prepared.trained),
+        "preprocessing": asdict(prepared.preprocessing),
+        **{f"training.{name}": getattr(args, name) for name in _SHAPING if hasattr(args, name)},
+    }
+
+
+def first_weights(module: torch.nn.Module) -> str:
+    """sha256 of the first values of every parameter, with its name and shape; the same seed makes the same new ones."""
+    digest = hashlib.sha256()
+    for name, parameter in module.named_parameters():
+        values = parameter.detach().flatten()[:_FIRST].float().cpu().numpy().tobytes()
+        digest.update(f"{name} {tuple(parameter.shape)}".encode() + values)
+    return digest.hexdigest()
 
 
 def _make_trainer(recipe: Recipe, prepared: Prepared, batching: Batching, args: TrainingArguments) -> NlptkTrainer:

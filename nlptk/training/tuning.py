@@ -167,23 +167,33 @@ def tune(
         metric = (args.metric_for_best_model or trainer.task.primary()).removeprefix("eval_")
         study = _search(recipe, trainer, chosen, trials=trials, metric=metric)
         best = _best_recipe(recipe, study.best_trial.params)
-        found = [{"settings": t.params, "value": t.value, "state": t.state.name.lower()} for t in study.trials]
-        (output / TRIALS).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        found = _write_trials(output, study)
         path = output / "best_recipe.yaml"
         path.write_text(to_yaml(best), encoding="utf-8")
     return TuneResult(best, path, metric, float(study.best_value), found)
+
+
+def _write_trials(output: Path, study: Any) -> list[dict[str, Any]]:
+    """The trials that have ended, as `trials.json` has them."""
+    ended = [trial for trial in study.trials if trial.state.is_finished()]
+    found = [{"settings": t.params, "value": t.value, "state": t.state.name.lower()} for t in ended]
+    (output / TRIALS).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return found
 
 
 def _search(recipe: Recipe, trainer: _TuneTrainer, space: Mapping[str, Any], *, trials: int, metric: str) -> Any:
     """Optuna's study after all trials."""
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # of an interruption it would show the traceback
     storage = optuna.storages.InMemoryStorage()
     lower = metric in trainer.task.lower_is_better
     with trial_bar(trials, disable=trainer.args.disable_tqdm) as begun:
 
         def suggest(trial: Any) -> dict[str, Any]:
             begun(trial.number)
+            if trial.number:
+                _write_trials(Path(recipe.output), trial.study)  # what is known so far survives an interruption
             return _suggest(trial, space, recipe)
 
         trainer.hyperparameter_search(

@@ -43,7 +43,7 @@ def _texts(path: Path, columns: Sequence[Column], **changes: object) -> list[str
         ("fine, ", "label is only white space"),
         (",", "text is empty and label is empty"),
         ("one,two,three", "3 fields where the header has 2 (line 6)"),
-        ("lonely", "1 fields where the header has 2 (line 6)"),
+        ("lonely", "1 field where the header has 2 (line 6)"),
         ("with a nul \0 byte,pos", "text holds a NUL byte at character 11"),
     ],
 )
@@ -111,6 +111,22 @@ def test_a_text_that_is_a_word_for_a_missing_value_is_kept_and_noted(write: Writ
     notes = load_splits(_settings(path), columns, seed=0).report.notes
     assert f"{path}: text: the text is 'NaN' (2 rows); is it a missing value?" in notes
     assert "a label is called 'nan'; is it a missing value?" in notes
+
+
+@pytest.mark.parametrize("rest", ["", '"and this one,neg\n', 'a "quoted" word,neg\n', '"a ""quoted"" word",neg\n'])
+@pytest.mark.parametrize("name", ["open.csv", "open.tsv"])
+def test_a_quote_that_is_not_closed_takes_no_other_line_along(
+    write: Write, columns: tuple[Column, ...], name: str, rest: str
+) -> None:
+    lines = [*(f"before {n},pos\n" for n in range(3)), '"Great place,pos\n', *(f"behind {n},neg\n" for n in range(4))]
+    content = "".join(["text,label\n", *lines, *([rest] if rest else []), "the last one,pos\n"])
+    path = write(name, content if name.endswith("csv") else content.replace(",", "\t"))
+    assert "row 4: not valid csv" in _refusal(path, columns)
+    splits = load_splits(_settings(path, bad_rows="drop"), columns, seed=0)
+    assert splits.train is not None
+    expected = [1, 2, 3, 5, 6, 7, 8, *([9] if rest.startswith(("a", '"a')) and "and" not in rest else [])]
+    assert splits.train["source_row"][:] == [*expected, 10 if rest else 9]
+    assert splits.train["text"][-1] == "the last one"
 
 
 def test_a_quoted_line_break_does_not_shift_the_row_numbers(write: Write, columns: tuple[Column, ...]) -> None:

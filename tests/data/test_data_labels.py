@@ -147,6 +147,15 @@ def test_labels_that_differ_only_by_case_are_noted(write: Write, columns: tuple[
     assert splits.report.notes == ["the labels 'Pos' and 'pos' differ only by letter case or spaces"]
 
 
+def test_whole_numbers_that_pandas_wrote_with_a_point_are_those_of_jsonl(
+    write: Write, columns: tuple[Column, ...]
+) -> None:
+    rows = [*zip(TEXTS, ["1.0", "0.0", "1.0", "-1.0", "1.5", "2.00"], strict=True)]
+    cells = _load(write("a.csv", "text,label\n" + "".join(f"{t},{n}\n" for t, n in rows)), columns).labels
+    assert cells is not None
+    assert cells.names == ("-1", "0", "1", "1.5", "2")
+
+
 def test_labels_with_one_row_each_are_noted_as_perhaps_no_classes(write: Write, columns: tuple[Column, ...]) -> None:
     rows = "".join(f"text {n},{n}.5\n" for n in range(25))
     notes = _load(write("numbers.csv", f"text,label\n{rows}"), columns).report.notes

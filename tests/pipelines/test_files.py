@@ -268,6 +268,22 @@ def test_a_row_without_a_text_is_refused_by_its_number(
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_other_rows_are_read_as_those_of_training_were(tmp_path: Path) -> None:
+    """By the names of their columns, or the conventional ones, and with labels separated alike."""
+    cells = [f"{row['text']},{row['label']}|any" for row in rows()]
+    (tmp_path / "train.csv").write_text("\n".join(["body,tags", *cells]) + "\n")
+    (tmp_path / "new.csv").write_text("\n".join(["Body,tags", *cells[:5]]) + "\n")
+    (tmp_path / "usual.csv").write_text("\n".join(["text,labels", *cells[:5]]) + "\n")
+    read = {"columns": {"text": "body", "label": "tags"}, "label_separator": "|"}
+    data = {"train": str(tmp_path / "train.csv"), "validation": "none", "test": "none", **read}
+    model = train_tiny(tmp_path, data=data, output=tmp_path / "run")
+    for name in ("new.csv", "usual.csv"):
+        found = nlptk.evaluate(model, tmp_path / name, bootstrap=0)
+        assert found.rows == 5
+        assert found.data.label_counts["rows"]["any"] == 5
+        assert nlptk.predict(model, tmp_path / name, tmp_path / "out.jsonl").rows == 5
+
+
 def test_rows_of_another_form_are_refused_by_their_file_with_the_cure(tmp_path: Path) -> None:
     pairs = [{"text": row["text"], "text_pair": "where is it?", "label": row["label"]} for row in rows()]
     data = {"train": str(write_rows(tmp_path / "pairs.jsonl", pairs)), "validation": "none", "test": "none"}

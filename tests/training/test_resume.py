@@ -159,11 +159,18 @@ def test_a_checkpoint_of_another_run_is_refused(job: dict[str, Any], tmp_path: P
         "strategy": {"strategy": "lora"},
         "optimizer": {"optimizer": "sgd"},
         "task": {"task": {"name": "classification", "label_smoothing": 0.1}},
+        "model": {"model": write_checkpoint("bert", tmp_path / "bert", seed=1)},
+        "preprocessing": {"preprocessing": {"max_length": 8}},
+        "head": {"head": {"norm": "batch"}},
+        "dropout": {"dropout": {"hidden": 0.5}},
+        "packing": {"packing": False},
     }
     for name, keys in others.items():
         with pytest.raises(RecipeError, match=f"was trained with other {name}; give another output"):
             _train({**job, **keys}, tmp_path / "run", resume_from_checkpoint="auto")
     with pytest.raises(RecipeError, match=r"was trained with other training\.learning_rate"):
         _train(job, tmp_path / "run", resume_from_checkpoint="auto", learning_rate=0.01)
+    with pytest.raises(RecipeError, match=r"was trained with other training\.per_device_train_batch_size"):
+        _train(job, tmp_path / "run", resume_from_checkpoint="auto", per_device_train_batch_size=4)
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
     _train(job, tmp_path / "run", resume_from_checkpoint="auto", num_train_epochs=4)

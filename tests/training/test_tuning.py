@@ -14,7 +14,7 @@ from transformers import BertModel
 
 import nlptk
 from nlptk.errors import MissingExtraError, RecipeError
-from nlptk.training import progress
+from nlptk.training import progress, tuning
 from nlptk.training.preparation import prepare
 from nlptk.training.trainer import NlptkTrainer
 from tests.training.runs import write_rows
@@ -50,6 +50,25 @@ def test_the_best_recipe_is_written_and_replays(tiny: dict[str, Path], tmp_path:
     used = json.loads((replayed.artifact / "nlptk.json").read_text())["recipe"]
     assert used["training"] == result.recipe.training
     assert used["training"]["num_train_epochs"] == best["settings"]["training.num_train_epochs"]
+
+
+def test_an_interrupted_search_leaves_the_trials_that_had_ended(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    original = tuning._suggest
+
+    def interrupted(trial: Any, *args: Any) -> Any:
+        if trial.number == 2:
+            raise KeyboardInterrupt
+        return original(trial, *args)
+
+    monkeypatch.setattr(tuning, "_suggest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        nlptk.tune(**_job(tiny, tmp_path), trials=4, space=SPACE)
+    kept = json.loads((tmp_path / "search" / "trials.json").read_text())
+    assert [trial["state"] for trial in kept] == ["complete", "complete"]
+    assert all(isinstance(trial["value"], float) for trial in kept)
 
 
 def test_test_rows_are_neither_tokenized_nor_run(
