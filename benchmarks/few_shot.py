@@ -33,6 +33,7 @@ from training import default_model
 
 import nlptk
 from nlptk import api
+from nlptk.data.normalize import text_key
 from nlptk.fewshot.comparison import compare
 from nlptk.fewshot.episodes import Protocol
 from nlptk.report import sections, write_report
@@ -127,7 +128,7 @@ def rejection(args: argparse.Namespace) -> None:
 
 def classes(args: argparse.Namespace) -> None:
     """Latency against the number of classes."""
-    texts = list(dict.fromkeys(row["text"] for row in read(args.data / "train.jsonl")))
+    texts = list({text_key([row["text"]]): row["text"] for row in read(args.data / "train.jsonl")}.values())
     random.Random(args.seed).shuffle(texts)
     each = 4
     taken = [texts[place : place + each] for place in range(0, each * (args.count + 2), each)]

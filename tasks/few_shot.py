@@ -28,7 +28,7 @@ from nlptk.parts.embeddings import Pooling, embedding_class, pool_tokens, usual_
 from nlptk.parts.labelled import label_warnings, labelled_sections
 from nlptk.parts.methods import METHODS, ClozeOptions, MetaOptions, MethodOptions
 from nlptk.parts.sentence_models import checkpoint_pooling, write_sentence_model
-from nlptk.parts.support import Support, class_means, load_support, save_support, unit
+from nlptk.parts.support import Support, load_support, save_support, unit
 from nlptk.parts.windows import window_rows
 from nlptk.task import Column, Features, Figure, LabelSpace, Prediction, Preprocessing, Scores
 
@@ -231,9 +231,7 @@ class FewShot(task.Task):
 
     def familiarity(self, vectors: np.ndarray) -> np.ndarray:
         """(rows,): the greatest cosine to a class mean; low for what is out of scope."""
-        support = self._support()
-        means = unit(class_means(unit(support.vectors), support.labels, len(self.space.names)))
-        found: np.ndarray = (unit(vectors) @ means.T).max(axis=1)
+        found: np.ndarray = (unit(vectors) @ self._support().class_directions.T).max(axis=1)
         return found
 
     @property
@@ -256,11 +254,11 @@ class FewShot(task.Task):
         vectors, support, names = np.asarray(pooled), self._support(), self.space.names
         lost = {row for row, n in zip(features.dataset["row"], features.dataset["lost"], strict=True) if n > 0}
         places, cosines = support.nearest(vectors, NEAREST)
-        known = self.familiarity(vectors)
+        known = None if self.threshold is None else self.familiarity(vectors)
         found: list[Prediction] = []
         for row, probabilities in enumerate(self.probabilities(vectors)):
             best = int(probabilities.argmax())
-            rejected = self.threshold is not None and known[row] < self.threshold
+            rejected = known is not None and self.threshold is not None and known[row] < self.threshold
             near = zip(places[row].tolist(), cosines[row].tolist(), strict=True)
             found.append(
                 {
@@ -271,7 +269,7 @@ class FewShot(task.Task):
                         {"text": support.texts[place], "label": names[support.labels[place]], "cosine": cosine}
                         for place, cosine in near
                     ],
-                    **({} if self.threshold is None else {"familiarity": float(known[row])}),
+                    **({} if known is None else {"familiarity": float(known[row])}),
                     "truncated": row in lost,
                 }
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,11 +53,21 @@ class Support:
     head: Head
     learned: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """The vectors, scaled to the length 1."""
+        return unit(self.vectors)
+
+    @cached_property
+    def class_directions(self) -> np.ndarray:
+        """(classes, dim): the mean of each class's directions, of the length 1."""
+        return unit(class_means(self.directions, self.labels, len(self.head.bias)))
+
     def nearest(self, vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Places of the examples nearest to each vector and their cosines, best first: both (texts, count)."""
         import numpy as np
 
-        cosines = unit(vectors) @ unit(self.vectors).T
+        cosines = unit(vectors) @ self.directions.T
         count = min(count, len(self.texts))
         places = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
         return places, np.take_along_axis(cosines, places, axis=1)
@@ -75,9 +86,10 @@ def class_means(vectors: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
     """(classes, dim): the mean vector of each class; every class has an example."""
     import numpy as np
 
-    sums = np.zeros((classes, vectors.shape[1]), dtype=np.float64)
-    np.add.at(sums, labels, vectors)
-    means: np.ndarray = (sums / np.bincount(labels, minlength=classes)[:, None]).astype(np.float32)
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels, minlength=classes)
+    sums = np.add.reduceat(vectors[order].astype(np.float64), np.cumsum(counts) - counts)
+    means: np.ndarray = (sums / counts[:, None]).astype(np.float32)
     return means
 
 

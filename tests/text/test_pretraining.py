@@ -191,7 +191,7 @@ def test_accumulated_batches_train_the_same_model(text: Path, tmp_path: Path, ac
 
 def _killed(recipe: Path, output: Path, *, after: int, cwd: Path) -> None:
     """Start the run in a process of its own, and end it with kill -9 once a checkpoint stands."""
-    command = [sys.executable, "-m", "nlptk.text", str(recipe)]
+    command = [sys.executable, "-m", "nlptk", "pretrain", str(recipe)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         deadline = time.monotonic() + 300
@@ -302,7 +302,7 @@ def test_two_processes_train_the_model_of_one(text: Path, tmp_path: Path, family
             pretrain(recipe)
         else:
             env = {**ALONE, "NLPTK_CACHE": str(tmp_path / "cache")}
-            called = python(*TORCHRUN, "-m", "nlptk.text", recipe, cwd=tmp_path, path=[ROOT], env=env)
+            called = python(*TORCHRUN, "-m", "nlptk", "pretrain", recipe, cwd=tmp_path, path=[ROOT], env=env)
             assert called.code == 0, called.err[-3000:]
             assert called.out.count("tokens/s") == 1
         found[name] = tmp_path / name
