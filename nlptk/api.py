@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlptk import preflight, registry
 from nlptk.errors import RecipeError
-from nlptk.recipe import DataSettings, Recipe, apply_overrides, make_recipe, read_recipe
+from nlptk.recipe import DataSettings, Recipe, apply_overrides, make_recipe, read_recipe, recipe_name
 
 if TYPE_CHECKING:
     from nlptk.fewshot.comparison import Comparison
@@ -29,7 +29,7 @@ def resolve_recipe(
 
     Raises: RecipeError naming the key, what came and the cure.
     """
-    return _checked(_values(source, overrides, keys), _where(source))
+    return _checked(_values(source, overrides, keys), recipe_name(source))
 
 
 def _values(
@@ -63,7 +63,7 @@ def train(
     Raises: NlptkError for whatever can be mended: bad rows, leakage, an unknown key, a pairing that does not work.
     """
     job = resolve_recipe(source, overrides=overrides, **keys)
-    where = _where(source)
+    where = recipe_name(source)
     _before_torch(job.training)
     preflight.check(job, where=where)
     result: TrainResult = importlib.import_module(registry.get_task(job.task["name"]).job).run(job, where=where)
@@ -87,7 +87,7 @@ def pretrain(
     _before_torch(recipe.training)
     from nlptk.text.pretraining import run
 
-    return run(recipe, where=_where(source))
+    return run(recipe, where=recipe_name(source))
 
 
 def tune(
@@ -106,7 +106,7 @@ def tune(
 
     Raises: NlptkError, MissingExtraError without Optuna.
     """
-    values, where = _values(source, overrides, keys), _where(source)
+    values, where = _values(source, overrides, keys), recipe_name(source)
     job = _checked(values, where)
     _before_torch(job.training)
     preflight.check(job, where=where)
@@ -137,12 +137,12 @@ def compare_methods(
 
     Raises: NlptkError.
     """
-    job = _checked(_values(source, overrides, keys, task="few_shot"), _where(source))
+    job = _checked(_values(source, overrides, keys, task="few_shot"), recipe_name(source))
     if job.task["name"] != "few_shot":
         raise RecipeError(f"task: {job.task['name']}; episodes are for task few_shot")
     if replay is not None and len(replay) != len(shots):
         raise RecipeError(f"replay: {len(replay)} lists of episodes for {len(shots)} numbers of shots; give one each")
-    preflight.check(job, where=_where(source))
+    preflight.check(job, where=recipe_name(source))
     from nlptk.fewshot.comparison import compare, named_recipes
     from nlptk.fewshot.episodes import Protocol
 
@@ -153,7 +153,7 @@ def compare_methods(
         shots=shots,
         output=Path(job.output),
         replay={k: Path(path) for k, path in zip(shots, replay or (), strict=False)},
-        where=_where(source),
+        where=recipe_name(source),
     )
 
 
@@ -231,11 +231,6 @@ def inspect(
         rules=kind.rules(),
         task=kind,
     )
-
-
-def _where(source: object) -> str:
-    """How messages about a recipe begin: its file, where it has one."""
-    return str(source) if isinstance(source, str | Path) else "recipe"
 
 
 def _before_torch(training: Mapping[str, Any]) -> None:

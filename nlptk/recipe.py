@@ -203,6 +203,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return values
 
 
+def recipe_name(source: object) -> str:
+    """How messages about a recipe begin: its file, where it has one."""
+    return str(source) if isinstance(source, str | Path) else "recipe"
+
+
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """`a.b=value` strings laid over a mapping. A component given by name alone keeps its name:
     `strategy: lora` with `strategy.rank=4` is `{name: lora, rank: 4}`."""

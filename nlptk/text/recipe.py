@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from nlptk.errors import RecipeError
 from nlptk.faults import faults
-from nlptk.recipe import Fraction, apply_overrides, read_recipe
+from nlptk.recipe import Fraction, apply_overrides, read_recipe, recipe_name
 
 Family = Literal["bert", "gpt2", "llama", "t5"]
 Kind = Literal["word", "character", "bpe", "wordpiece", "unigram"]
@@ -143,11 +143,6 @@ def resolve_recipe(
         return PretrainRecipe.model_validate(apply_overrides(_plain({**values, **keys}), overrides))
     except ValidationError as error:
         raise RecipeError(faults(error, PretrainRecipe, where=where)) from None
-
-
-def recipe_name(source: object) -> str:
-    """How messages about a recipe begin: its file, where it has one."""
-    return str(source) if isinstance(source, str | Path) else "recipe"
 
 
 def to_yaml(recipe: PretrainRecipe) -> str:
