@@ -8,10 +8,11 @@ from typing import Any, cast
 
 USER_ERROR = 2
 INTERRUPTED = 130
+_RESUMES = "; training.resume_from_checkpoint=auto goes on from the last checkpoint, if there is one"
 GOES_ON = {
     "predict": "; the same call goes on where it was",
-    "train": "; training.resume_from_checkpoint=auto goes on from the last checkpoint, if there is one",
-    "pretrain": "; training.resume_from_checkpoint=auto goes on from the last checkpoint, if there is one",
+    "train": _RESUMES,
+    "pretrain": _RESUMES,
     "tune": "; trials.json in the output folder has the trials that had ended",
 }
 

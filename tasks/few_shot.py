@@ -255,14 +255,14 @@ class FewShot(task.Task):
         lost = {row for row, n in zip(features.dataset["row"], features.dataset["lost"], strict=True) if n > 0}
         places, cosines = support.nearest(vectors, NEAREST)
         known = None if self.threshold is None else self.familiarity(vectors)
+        rejected = np.zeros(len(vectors), dtype=bool) if known is None else known < self.threshold
         found: list[Prediction] = []
         for row, probabilities in enumerate(self.probabilities(vectors)):
             best = int(probabilities.argmax())
-            rejected = known is not None and self.threshold is not None and known[row] < self.threshold
             near = zip(places[row].tolist(), cosines[row].tolist(), strict=True)
             found.append(
                 {
-                    "label": None if rejected else names[best],
+                    "label": None if rejected[row] else names[best],
                     "score": float(probabilities[best]),
                     "scores": {name: float(p) for name, p in zip(names, probabilities, strict=True)},
                     "nearest": [
