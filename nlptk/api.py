@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlptk import preflight, registry
 from nlptk.errors import RecipeError
-from nlptk.recipe import DataSettings, Recipe, apply_overrides, make_recipe, read_recipe, recipe_name
+from nlptk.recipe import DataSettings, Recipe, given_values, make_recipe, plain_values, recipe_name
 
 if TYPE_CHECKING:
     from nlptk.fewshot.comparison import Comparison
@@ -29,18 +29,7 @@ def resolve_recipe(
 
     Raises: RecipeError naming the key, what came and the cure.
     """
-    return _checked(_values(source, overrides, keys), recipe_name(source))
-
-
-def _values(
-    source: str | Path | Mapping[str, Any] | None,
-    overrides: Sequence[str],
-    keys: Mapping[str, Any],
-    **defaults: Any,
-) -> dict[str, Any]:
-    """What the caller gave of a recipe, unchecked, over defaults."""
-    values = read_recipe(Path(source)) if isinstance(source, str | Path) else dict(source or {})
-    return apply_overrides(_plain({**defaults, **values, **keys}), overrides)
+    return _checked(given_values(source, keys, overrides), recipe_name(source))
 
 
 def _checked(values: Mapping[str, Any], where: str) -> Recipe:
@@ -106,7 +95,7 @@ def tune(
 
     Raises: NlptkError, MissingExtraError without Optuna.
     """
-    values, where = _values(source, overrides, keys), recipe_name(source)
+    values, where = given_values(source, keys, overrides), recipe_name(source)
     job = _checked(values, where)
     _before_torch(job.training)
     preflight.check(job, where=where)
@@ -137,7 +126,7 @@ def compare_methods(
 
     Raises: NlptkError.
     """
-    job = _checked(_values(source, overrides, keys, task="few_shot"), recipe_name(source))
+    job = _checked(given_values(source, keys, overrides, task="few_shot"), recipe_name(source))
     if job.task["name"] != "few_shot":
         raise RecipeError(f"task: {job.task['name']}; episodes are for task few_shot")
     if replay is not None and len(replay) != len(shots):
@@ -248,26 +237,6 @@ def is_main_process() -> bool:
 
 def data_settings(data: str | Path | Mapping[str, Any]) -> DataSettings:
     """Checked data settings from a path or a mapping. Raises: RecipeError."""
-    values = _plain(dict(data)) if isinstance(data, Mapping) else {"train": str(data)}
+    values = plain_values(data) if isinstance(data, Mapping) else {"train": str(data)}
     checked = make_recipe({"task": "classification", "model": "none", "data": values}, where="data")
     return checked.data
-
-
-def _plain(value: Any) -> Any:
-    """Paths as strings, so that what Python callers pass is what a recipe file says."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of numpy's
-        return value.item()
-    if hasattr(value, "to_dict") or hasattr(value, "column_names"):
-        raise RecipeError(
-            f"recipe: a {type(value).__name__} is in memory, and a recipe must be able to say where its rows are; "
-            "save it (Dataset.save_to_disk, DataFrame.to_parquet) and give the path"
-        )
-    raise RecipeError(f"recipe: {type(value).__name__} {value!r} is not a value a recipe can hold")

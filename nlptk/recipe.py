@@ -208,6 +208,37 @@ def recipe_name(source: object) -> str:
     return str(source) if isinstance(source, str | Path) else "recipe"
 
 
+def given_values(
+    source: str | Path | Mapping[str, Any] | None,
+    keys: Mapping[str, Any],
+    overrides: Sequence[str],
+    **defaults: Any,
+) -> dict[str, Any]:
+    """What a caller gave of a recipe, unchecked: defaults, the file or mapping, keys, overrides, each over the last."""
+    values = read_recipe(Path(source)) if isinstance(source, str | Path) else source or {}
+    return apply_overrides(plain_values({**defaults, **values, **keys}), overrides)
+
+
+def plain_values(value: Any) -> Any:
+    """Paths as strings, so that what Python callers pass is what a recipe file says."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of numpy's
+        return value.item()
+    if hasattr(value, "to_dict") or hasattr(value, "column_names"):
+        raise RecipeError(
+            f"recipe: a {type(value).__name__} is in memory, and a recipe must be able to say where its rows are; "
+            "save it (Dataset.save_to_disk, DataFrame.to_parquet) and give the path"
+        )
+    raise RecipeError(f"recipe: {type(value).__name__} {value!r} is not a value a recipe can hold")
+
+
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """`a.b=value` strings laid over a mapping. A component given by name alone keeps its name:
     `strategy: lora` with `strategy.rank=4` is `{name: lora, rank: 4}`."""

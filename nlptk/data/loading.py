@@ -15,8 +15,7 @@ from nlptk.data.fingerprint import fingerprint
 from nlptk.data.pools import Part, build_pool
 from nlptk.data.problems import dropped_entry
 from nlptk.data.report import DataReport
-from nlptk.data.rows import ReadSettings, Rows, key_roles, read_source
-from nlptk.data.rows import glance as glance_at
+from nlptk.data.rows import ReadSettings, Rows, glance_at, key_roles, read_source
 from nlptk.data.sources import SPLITS, Given, find_splits, is_hub_name
 from nlptk.data.splits import sample, set_aside, units_of
 from nlptk.errors import DataError

@@ -189,7 +189,7 @@ def _located(reader: Reader, source: Source, settings: ReadSettings) -> tuple[di
     return mapping, group
 
 
-def glance(source: Source, settings: ReadSettings) -> None:
+def glance_at(source: Source, settings: ReadSettings) -> None:
     """Refuse what the first lines tell: a file that is empty or lacks a column. Other kinds than those with a row a
     line, or a header, wait until they are read.
 

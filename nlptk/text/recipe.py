@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from nlptk.errors import RecipeError
 from nlptk.faults import faults
-from nlptk.recipe import Fraction, apply_overrides, read_recipe, recipe_name
+from nlptk.recipe import Fraction, given_values, recipe_name
 
 Family = Literal["bert", "gpt2", "llama", "t5"]
 Kind = Literal["word", "character", "bpe", "wordpiece", "unigram"]
@@ -138,9 +138,9 @@ def resolve_recipe(
     Raises: RecipeError naming the key, what came and the cure.
     """
     where = recipe_name(source)
-    values = read_recipe(Path(source)) if isinstance(source, str | Path) else dict(source or {})
+    values = given_values(source, keys, overrides)
     try:
-        return PretrainRecipe.model_validate(apply_overrides(_plain({**values, **keys}), overrides))
+        return PretrainRecipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(faults(error, PretrainRecipe, where=where)) from None
 
@@ -148,12 +148,3 @@ def resolve_recipe(
 def to_yaml(recipe: PretrainRecipe) -> str:
     """The resolved recipe as YAML that `nlptk pretrain` accepts again."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _plain(value: Any) -> Any:
-    """Paths as strings, as a recipe file has them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
