@@ -93,7 +93,9 @@ class DropoutSettings(_Strict):
 
     hidden: float | None = Field(None, ge=0.0, lt=1.0)
     attention: float | None = Field(None, ge=0.0, lt=1.0)
-    head: float | None = Field(None, ge=0.0, lt=1.0)
+    head: float | None = Field(
+        None, ge=0.0, lt=1.0, description="Before the classifier; not given, none where it trains on stored features"
+    )
 
 
 class EarlyStopping(_Strict):

@@ -30,11 +30,12 @@ from nlptk.recipe import Recipe
 from nlptk.task import Scores
 from nlptk.training.arguments import RunFacts, training_arguments
 from nlptk.training.checkpointing import last_checkpoint
+from nlptk.training.identity import run_identity
 from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
 from nlptk.training.preparation import Prepared, caveats, load_data, prepare
 from nlptk.training.reporting import warnings_of
-from nlptk.training.run import TrainResult, flat, retire_evaluations, run_identity, save_artifact, write_metrics
+from nlptk.training.run import TrainResult, flat, retire_evaluations, save_artifact, write_metrics
 from nlptk.training.trainer import Optimization
 
 BATCH = 32

@@ -14,7 +14,7 @@ from nlptk.environment import Watch
 from nlptk.errors import RecipeError
 from nlptk.report.document import replace_text
 from nlptk.text.card import model_card
-from nlptk.text.documents import find_corpus
+from nlptk.text.documents import Corpus, find_corpus
 from nlptk.text.measures import Measure, unigram_baseline
 from nlptk.text.objectives import Objective, make_objective
 from nlptk.text.origin import Origin, begin
@@ -27,6 +27,8 @@ from nlptk.text.trainer import PretrainingTrainer
 from nlptk.text.windows import held_out_windows, training_windows
 from nlptk.training.arguments import RunFacts, check_training, training_arguments
 from nlptk.training.checkpointing import last_checkpoint
+from nlptk.training.features import tokenizer_fingerprint
+from nlptk.training.identity import first_weights, shaping
 from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
 
@@ -96,7 +98,8 @@ def _run(recipe: PretrainRecipe, where: str) -> PretrainResult:
     watch.lap("tokens")
     figures = _figures_before(trainer, objective, tokens, len(tokenizer))
     watch.lap("measuring")
-    checkpoint = last_checkpoint(trainer.args, where)
+    trainer.identity = _identity(recipe, origin, corpus, trainer.args)
+    checkpoint = last_checkpoint(trainer.args, where, trainer.identity)
     done = trainer.train(resume_from_checkpoint=checkpoint)
     watch.lap("training")
     if recipe.save_dtype == "float16":
@@ -178,6 +181,18 @@ def _arguments(recipe: PretrainRecipe, measured: bool, where: str) -> TrainingAr
     )
     made: TrainingArguments = training_arguments({**defaults, **recipe.training}, facts, where=where)
     return made
+
+
+def _identity(recipe: PretrainRecipe, origin: Origin, corpus: Corpus, args: TrainingArguments) -> dict[str, Any]:
+    """What a resumed run shares with the one it goes on with; length, logs and checkpoints may change."""
+    return {
+        **recipe.model_dump(mode="json", include={"objective", "block_length", "optimizer", "seed"}),
+        "data": [corpus.key(), recipe.data.held_out_share],
+        "tokenizer": tokenizer_fingerprint(origin.vocabulary.tokenizer),
+        "model": first_weights(origin.model),
+        "model.dropout": recipe.model.dropout,
+        **shaping(args),
+    }
 
 
 def _figures_before(

@@ -21,7 +21,7 @@ from nlptk.strategies.contract import Group, Strategy
 from nlptk.strategies.trainable import parameter_report
 from nlptk.task import Features, LongText, Preprocessing, Task
 from nlptk.training import packing, stored_features
-from nlptk.training.dropout import override_dropout
+from nlptk.training.dropout import override_dropout, without_dropout
 from nlptk.training.features import cut_warnings, features_key, make_features
 from nlptk.training.head import add_head_norm
 from nlptk.training.readout import reads_one_vector
@@ -135,6 +135,10 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
     if recipe.head.norm == "batch":
         add_head_norm(loaded.model)
     preprocessing = make_preprocessing(recipe.preprocessing, task, tokenizer, loaded.model)
+    once = strategy.runs_backbone_once and reads_one_vector(loaded.model)
+    if once and recipe.dropout.head is None:
+        without_dropout(loaded.model)
+        dropout = {**dropout, "on stored features": 0.0}
     trained = strategy.prepare(loaded.model, tokenizer)  # a refusal comes before the wait for the tokens
     groups = strategy.groups(trained)
     splits = {name: tokenize(task, rows, tokenizer, preprocessing, data) for name, rows in present(data).items()}
@@ -151,7 +155,7 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
         loaded=loaded,
         dropout=dropout,
         parameters=parameter_report(trained, groups, staged=strategy.scheduled()),
-        backbone_once=strategy.runs_backbone_once and reads_one_vector(loaded.model),
+        backbone_once=once,
     )
 
 

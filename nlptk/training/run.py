@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from nlptk.task import Figure, Scores
 from nlptk.training.arguments import RunFacts, training_arguments
 from nlptk.training.checkpointing import last_checkpoint
 from nlptk.training.head import fold_head_norm
+from nlptk.training.identity import run_identity
 from nlptk.training.occupation import sole_run
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
 from nlptk.training.preparation import (
@@ -146,45 +146,6 @@ def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingAr
         prepared.model.to(args.device)
         batching = stored_batching(prepared, batch_size=args.per_device_eval_batch_size)
     return args, batching
-
-
-_SHAPING = (
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "bf16",
-    "fp16",
-    "neftune_noise_alpha",
-    "train_sampling_strategy",
-)
-"""Arguments that decide what a training step does."""
-_FIRST = 256
-
-
-def run_identity(recipe: Recipe, prepared: Prepared, args: TrainingArguments) -> dict[str, Any]:
-    """What a resumed run shares with the one it goes on with; length, logs and checkpoints may change."""
-    parts = recipe.model_dump(mode="json", include={"task", "strategy", "optimizer", "head", "dropout", "packing"})
-    return {
-        **parts,
-        "seed": recipe.seed,
-        "data": prepared.data.report.fingerprint,
-        "model": first_weights(prepared.trained),
-        "preprocessing": asdict(prepared.preprocessing),
-        **{f"training.{name}": getattr(args, name) for name in _SHAPING if hasattr(args, name)},
-    }
-
-
-def first_weights(module: torch.nn.Module) -> str:
-    """sha256 of the first values of every parameter, with its name and shape; the same seed makes the same new ones."""
-    digest = hashlib.sha256()
-    for name, parameter in module.named_parameters():
-        values = parameter.detach().flatten()[:_FIRST].float().cpu().numpy().tobytes()
-        digest.update(f"{name} {tuple(parameter.shape)}".encode() + values)
-    return digest.hexdigest()
 
 
 def _make_trainer(recipe: Recipe, prepared: Prepared, batching: Batching, args: TrainingArguments) -> NlptkTrainer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -264,6 +265,22 @@ def test_a_damaged_checkpoint_is_refused(text: Path, tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(ArtifactError, match=r"optimizer\.safetensors: altered or damaged"):
         pretrain(recipe, overrides=["training.resume_from_checkpoint=true"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"objective": {"noise": 0.4}}, "objective"),
+        ({"data": {"held_out": 0.3}}, "data, tokenizer"),
+        ({"model": {"dropout": 0.2}}, "model.dropout"),
+        ({"training": {"save_steps": 3, "per_device_train_batch_size": 3}}, "training.per_device_train_batch_size"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(changed: dict[str, Any], said: str, text: Path, tmp_path: Path) -> None:
+    pretrain(job("t5", text, tmp_path / "run", steps=3, training={"save_steps": 3}))
+    other = job("t5", text, tmp_path / "run", steps=3, **changed)
+    with pytest.raises(RecipeError, match=rf"checkpoint-3 was trained with other {re.escape(said)};"):
+        pretrain(other, overrides=["training.resume_from_checkpoint=true"])
 
 
 def test_resuming_where_there_is_nothing_is_refused(text: Path, tmp_path: Path) -> None:

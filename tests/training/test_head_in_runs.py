@@ -96,9 +96,9 @@ def test_dropout_rates_are_in_the_trained_model_and_its_config(
     assert config["classifier_dropout"] == 0.2
 
 
-def test_dropout_rates_reach_the_modules_that_train(
-    tiny: dict[str, Path], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """The rate of every dropout layer that a step of training meets."""
     seen: dict[str, float] = {}
     original = NlptkTrainer.compute_loss
 
@@ -107,10 +107,27 @@ def test_dropout_rates_reach_the_modules_that_train(
         return original(self, model, *args, **kwargs)
 
     monkeypatch.setattr(NlptkTrainer, "compute_loss", looking)
+    return seen
+
+
+def test_dropout_rates_reach_the_modules_that_train(
+    tiny: dict[str, Path], rows: Path, tmp_path: Path, seen: dict[str, float]
+) -> None:
     train(tiny["bert"], rows, tmp_path / "run", dropout={"hidden": 0.3, "attention": 0.4, "head": 0.2})
     assert seen["bert.embeddings.dropout"] == 0.3
     assert seen["bert.encoder.layer.1.attention.self.dropout"] == 0.4
     assert seen["dropout"] == 0.2
+
+
+@pytest.mark.parametrize(("given", "rate"), [({}, 0.0), ({"hidden": 0.3}, 0.0), ({"head": 0.2}, 0.2)])
+def test_a_head_on_stored_features_has_dropout_only_where_it_is_asked_for(
+    given: dict[str, float], rate: float, tiny: dict[str, Path], rows: Path, tmp_path: Path, seen: dict[str, float]
+) -> None:
+    result = train(tiny["bert"], rows, tmp_path / "run", strategy="feature_extraction", dropout=given)
+    assert seen == {"dropout": rate}
+    config = json.loads((result.artifact / "config.json").read_text())
+    assert config["hidden_dropout_prob"] == given.get("hidden", 0.1)
+    assert config["classifier_dropout"] == given.get("head")
 
 
 def test_a_family_without_such_a_dropout_is_refused(tiny: dict[str, Path], rows: Path, tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_trial_counts_with_its_best_evaluation(
 def test_a_trial_of_feature_extraction_is_a_plain_run_on_the_stored_features(
     tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the checkpoint's own dropout; the backbone meets each row once in all trials together."""
+    """Without dropout, as there; the backbone meets each row once in all trials together."""
     pytest.importorskip("optuna")
     monkeypatch.setenv("NLPTK_CACHE", str(tmp_path / "cache"))
     seen: list[int] = []
