@@ -98,7 +98,7 @@ def _mapped_missing(role: str, name: str, present: Sequence[str], where: str) ->
 
 
 def _missing(column: Column, present: Sequence[str], where: str) -> str:
-    hint = next((hint for name in column.names if (hint := did_you_mean(name, present))), "")
+    hint = did_you_mean(column.role, present)
     looked = ", ".join(column.names)
     message = f"{where}: no column for {column.role!r} (looked for {looked}){hint}; the columns are {_listed(present)}"
     cure = f"set data.columns.{column.role}=<name>"
