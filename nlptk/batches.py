@@ -34,6 +34,11 @@ def pad_batch(features: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, t
     return batch
 
 
+def unpadded(batch: torch.Tensor) -> list[list[int]]:
+    """Rows of a column of `Task.measuring`, without their padding."""
+    return [[value for value in row if value != IGNORED] for row in batch.tolist()]
+
+
 def label_batch(labels: Sequence[Any]) -> torch.Tensor:
     """Labels of rows, or lists of them: shape (rows,) or (rows, longest), shorter lists filled with -100."""
     import torch

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from nlptk import task
-from nlptk.batches import IGNORED, pad_batch
+from nlptk.batches import IGNORED, pad_batch, unpadded
 from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.parts.blocks import Block, block_features, lay_out, spans
 from nlptk.parts.chat import ASSISTANT, check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
@@ -289,7 +289,7 @@ class Generation(TextToText):
             outputs = self.forward(model, batch)
             loss = self.loss(outputs, labels)
             scored = self._alone(model, batch) if "windows" in batch else self._scored(outputs.logits, labels)
-        prompts = _unpadded(batch["prompt"]) if "prompt" in batch else self.prompts_of(batch)
+        prompts = unpadded(batch["prompt"]) if "prompt" in batch else self.prompts_of(batch)
         asked = [row for row in range(rows) if prompts[row]]
         written = self.generate(model, [prompts[row] for row in asked]) if asked else []
         by_row = dict(zip(asked, written, strict=True))
@@ -311,8 +311,8 @@ class Generation(TextToText):
         """Nats and tokens of each window of each block, its text read alone; at once no more tokens than the batch."""
         device = batch["input_ids"].device
         jobs: list[tuple[int, dict[str, list[int]]]] = []
-        lists = (_unpadded(batch["context"]), batch["input_ids"].tolist(), batch["labels"].tolist())
-        for row, (context, ids, labels, flat) in enumerate(zip(*lists, _unpadded(batch["windows"]), strict=True)):
+        lists = (unpadded(batch["context"]), batch["input_ids"].tolist(), batch["labels"].tolist())
+        for row, (context, ids, labels, flat) in enumerate(zip(*lists, unpadded(batch["windows"]), strict=True)):
             whole, known = [*context, *ids], [IGNORED] * len(context) + labels
             for begin, scored, stop in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
                 counted = [IGNORED] * (scored - begin) + known[scored:stop]
@@ -406,11 +406,6 @@ class Generation(TextToText):
             state = json.loads(path.read_text(encoding="utf-8"))
             state["split_special_tokens"] = False
             path.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _unpadded(batch: torch.Tensor) -> list[list[int]]:
-    """Rows of a column of `measuring` without their padding."""
-    return [[value for value in row if value != IGNORED] for row in batch.tolist()]
 
 
 def _shown(rows: Dataset) -> dict[str, list[Any]]:

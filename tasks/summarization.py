@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from nlptk import task
+from nlptk.batches import unpadded
 from nlptk.errors import UnsupportedError
 from nlptk.parts.generating import DECODING, GenerationOptions, TextToText, one_place, text_examples, text_warnings
 from nlptk.parts.prompts import Prompt, prompt_ids
-from nlptk.task import Column, Features, Inferred, Preprocessing, Scores, Section
+from nlptk.task import Column, Preprocessing, Scores, Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,7 @@ class Summarization(TextToText):
     headline = ("rouge1", "rouge2", "rouge_l", "rouge_lsum", "length_ratio", "novelty_2", "compression")
     quality = "rouge_l"
     answer = "summary"
+    measuring = ("document_ids", "ends")
     warm_start = True
     changeable = frozenset({*DECODING, "long_text"})
     long_text_cure = "task.long_text=map_reduce"
@@ -88,8 +90,6 @@ class Summarization(TextToText):
     def prepare_model(self, model: PreTrainedModel) -> None:
         super().prepare_model(model)
         self.refuse_idle()
-        self._writer: torch.nn.Module = model
-        self._batch_rows = 1
         if not self.is_decoder:
             self.settle_prefix(model, self.name, T5_PREFIX if model.config.model_type == "t5" else "")
 
@@ -105,7 +105,7 @@ class Summarization(TextToText):
     def featurize(
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
     ) -> dict[str, list[Any]]:
-        """With map_reduce also the whole documents, for `pool`; training and the loss take them cut all the same."""
+        """With map_reduce also the whole documents, for `written`; training and the loss take them cut all the same."""
         features = super().featurize(rows, tokenizer, preprocessing)
         if self.settings.long_text == "truncate":
             return features
@@ -118,58 +118,37 @@ class Summarization(TextToText):
                 f"preprocessing.max_length {preprocessing.max_length} leaves {room}; raise it or lower "
                 "task.max_new_tokens"
             )
-        features["head"], features["tail"] = [len(ids.head) for ids in whole], [len(ids.tail) for ids in whole]
+        features["ends"] = [[len(ids.head), len(ids.tail)] for ids in whole]
         features["document_ids"] = [ids.ids for ids in whole]
         if "labels" in features:  # training takes them cut all the same
             features["untrained"] = features["lost"]
         features["lost"] = [0] * len(whole)  # all pieces are read
         return features
 
-    def infer(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Inferred:
-        self._writer, self._batch_rows = model, max(self._batch_rows, len(batch["input_ids"]))
-        return super().infer(model, batch)
-
-    def pool(self, outputs: Sequence[np.ndarray], features: Features) -> Sequence[Any]:
-        """The summary of each row; with map_reduce, of documents that do not fit, made from those of their pieces."""
-        if self.settings.long_text == "truncate":
-            return super().pool(outputs, features)
-        written = {index: self.text(ids) for index, ids in enumerate(outputs)}
-        long = {
-            index: _Document(row["document_ids"], row["head"], row["tail"], room=row["prompt_length"])
-            for index, row in enumerate(features.dataset)
-            if len(row["document_ids"]) > row["prompt_length"]
-        }
-        return list((written | self._reduced(long)).values())
-
-    def _reduced(self, documents: dict[int, _Document]) -> dict[int, str]:
-        """Row -> summary: the pieces are summarized, and their summaries in turn, until they are one piece."""
-        special = set(self.tokenizer.all_special_ids)
-        done: dict[int, str] = {}
+    def written(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
+        """With map_reduce the pieces of a document are summarized, and their summaries in turn, until they are one."""
+        if "document_ids" not in batch:
+            return super().written(model, batch)
+        parts = zip(self.prompts_of(batch), unpadded(batch["document_ids"]), unpadded(batch["ends"]), strict=True)
+        documents = {row: _Document(ids, *ends, cut=prompt) for row, (prompt, ids, ends) in enumerate(parts)}
+        rows, special = len(documents), set(self.tokenizer.all_special_ids)
+        done: dict[int, np.ndarray] = {}
         while documents:
             pieces = [(row, piece) for row, document in documents.items() for piece in document.pieces()]
-            written = self._written([piece for _, piece in pieces])
             by_row: dict[int, list[np.ndarray]] = {row: [] for row in documents}
-            for (row, _), ids in zip(pieces, written, strict=True):
-                by_row[row].append(ids)
-            done |= {row: self.text(parts[0]) for row, parts in by_row.items() if len(parts) == 1}
+            for start in range(0, len(pieces), rows):  # a batch is as large as the one that came
+                some = pieces[start : start + rows]
+                for (row, _), ids in zip(some, self.generate(model, [piece for _, piece in some]), strict=True):
+                    by_row[row].append(ids)
+            done |= {row: summaries[0] for row, summaries in by_row.items() if len(summaries) == 1}
             documents = {
                 row: documents[row].with_text(
-                    [token for ids in parts for token in ids.tolist() if token not in special]
+                    [token for ids in summaries for token in ids.tolist() if token not in special]
                 )
-                for row, parts in by_row.items()
-                if len(parts) > 1
+                for row, summaries in by_row.items()
+                if len(summaries) > 1
             }
-        return done
-
-    def _written(self, prompts: Sequence[list[int]]) -> list[np.ndarray]:
-        """What the model that inferred last writes after each prompt."""
-        model, size = self._writer, self._batch_rows
-        training = model.training
-        model.train(False)
-        batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-        written = [ids for batch in batches for ids in self.generate(model, batch)]
-        model.train(training)
-        return written
+        return [done[row] for row in range(rows)]
 
     def score(
         self, pooled: Sequence[Any], rows: Dataset, *, bootstrap: int = 0, sections: bool = False, seed: int = 0
@@ -214,23 +193,27 @@ class Summarization(TextToText):
 
 @dataclass(frozen=True)
 class _Document:
-    """A prompt that does not fit. ids: all its tokens; head, tail: those before and after the text; room: that fit."""
+    """A prompt that need not fit. ids: all its tokens; head, tail: how many stand before and behind the text; cut: the
+    tokens that fit, at most as many as one prompt may have."""
 
     ids: list[int]
     head: int
     tail: int
-    room: int
+    cut: list[int]
 
     def pieces(self) -> list[list[int]]:
         """Prompts that fit, each with the next part of the text."""
+        if len(self.ids) <= len(self.cut):
+            return [self.cut]
         end = len(self.ids) - self.tail
         before, text, after = self.ids[: self.head], self.ids[self.head : end], self.ids[end:]
-        size = self.room - self.head - self.tail
-        return [[*before, *text[start : start + size], *after] for start in range(0, max(len(text), 1), size)]
+        size = len(self.cut) - self.head - self.tail
+        return [[*before, *text[start : start + size], *after] for start in range(0, len(text), size)]
 
-    def with_text(self, text: list[int]) -> _Document:
+    def with_text(self, text: Sequence[int]) -> _Document:
+        """The same prompt around another text."""
         ids = [*self.ids[: self.head], *text, *self.ids[len(self.ids) - self.tail :]]
-        return replace(self, ids=ids)
+        return replace(self, ids=ids, cut=ids if len(ids) <= len(self.cut) else self.cut)
 
 
 def _references(rows: Dataset) -> list[list[str]]:

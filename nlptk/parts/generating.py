@@ -256,7 +256,11 @@ class TextToText(Task):
         """What the model writes after each prompt, as token ids, and the loss of the targets where they are known."""
         labels = batch.get("labels")
         loss = None if labels is None else self.loss(self.forward(model, batch), labels)
-        return Inferred(self.generate(model, self.prompts_of(batch)), loss)
+        return Inferred(self.written(model, batch), loss)
+
+    def written(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
+        """Token ids of the text for each row of a batch."""
+        return self.generate(model, self.prompts_of(batch))
 
     def prompts_of(self, batch: Mapping[str, torch.Tensor]) -> list[list[int]]:
         """The prompts of a batch, without padding and targets."""

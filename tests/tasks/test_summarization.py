@@ -149,8 +149,8 @@ def test_map_reduce_reads_all_of_a_long_document_in_prompts_that_fit(
     room = length - 8 * (family == "gpt2")
     assert max(map(len, seen)) == room
     whole = task.featurize({"document": [LONG]}, task.tokenizer, Preprocessing(10_000))["input_ids"][0]
-    head, tail = features["head"][1], features["tail"][1]
-    first_round = seen[2 : 2 + -(-(len(whole) - head - tail) // (room - head - tail))]  # after one prompt a document
+    head, tail = features["ends"][1]
+    first_round = seen[1 : 1 + -(-(len(whole) - head - tail) // (room - head - tail))]  # after the short document
     assert len(first_round) > 1
     assert all(piece[:head] == whole[:head] for piece in first_round)
     read = [token for piece in first_round for token in piece[head : len(piece) - tail]]
