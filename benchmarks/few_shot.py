@@ -99,7 +99,8 @@ def recipe_of(args: argparse.Namespace, name: str, files: dict[str, Path]) -> An
     task: dict[str, Any] = {"name": "few_shot", "method": {"name": method}}
     if "meta" in how:
         task["meta"] = {"train": files["train"], "validation": files["validation"], "episodes": args.meta_episodes}
-        task["meta"] |= {"ways": args.meta_ways, "shots": args.meta_shots, "episodes_per_step": args.meta_per_step}
+        task["meta"] |= {"ways": args.meta_ways, "shots": args.meta_shots, "queries": args.meta_queries}
+        task["meta"]["episodes_per_step"] = args.meta_per_step
     training = {"disable_tqdm": True} | ({"learning_rate": args.learning_rate} if args.learning_rate else {})
     return api.resolve_recipe(
         {
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--meta-per-step", type=int, default=4, help="episodes of meta-training whose gradients count")
     parser.add_argument("--meta-ways", type=int, default=5)
     parser.add_argument("--meta-shots", type=int, default=5)
+    parser.add_argument("--meta-queries", type=int, default=5)
     parser.add_argument("--learning-rate", type=float, default=None, help="of meta-training")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
