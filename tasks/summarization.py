@@ -130,7 +130,7 @@ class Summarization(TextToText):
         if "document_ids" not in batch:
             return super().written(model, batch)
         parts = zip(self.prompts_of(batch), unpadded(batch["document_ids"]), unpadded(batch["ends"]), strict=True)
-        documents = {row: _Document(ids, *ends, cut=prompt) for row, (prompt, ids, ends) in enumerate(parts)}
+        documents = {row: _Document(ids, head, tail, cut) for row, (cut, ids, (head, tail)) in enumerate(parts)}
         rows, special = len(documents), set(self.tokenizer.all_special_ids)
         done: dict[int, np.ndarray] = {}
         while documents:
