@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 import nlptk
 from nlptk.checkpoints import quiet
+from nlptk.named_checkpoints import resolve_checkpoint
 from nlptk.task import Figure
 
 FIGURES = ("rouge1", "rouge2", "rouge_l", "novelty_2", "prediction_words")
@@ -28,6 +29,7 @@ FIGURES = ("rouge1", "rouge2", "rouge_l", "novelty_2", "prediction_words")
 
 def untrained(checkpoint: str, folder: Path, seed: int) -> Path:
     """The checkpoint's form and tokenizer with random weights."""
+    checkpoint = resolve_checkpoint(checkpoint)
     torch.manual_seed(seed)
     config = AutoConfig.from_pretrained(checkpoint)
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
