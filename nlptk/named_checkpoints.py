@@ -1,4 +1,4 @@
-"""The small pretrained checkpoints that come with the package: nlptk/tiny-bert, nlptk/tiny-gpt, nlptk/tiny-t5."""
+"""Small pretrained checkpoints by name, such as nlptk/tiny-gpt: those that come with the package lie in `FOLDER`."""
 
 from __future__ import annotations
 

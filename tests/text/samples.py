@@ -7,6 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+MOST_BYTES = 8_000_000
+"""Of a checkpoint that comes with the package."""
 PEOPLE = ("the old captain", "my sister", "a quiet stranger", "Mr. Brown", "the doctor's wife")
 SYLLABLES = ("an", "ber", "cor", "dal", "el", "fen", "gil", "hor", "is", "jo", "kan", "lun", "mer", "nor", "os", "pal")
 DEEDS = {"opened": "door", "carried": "lantern", "read": "letter", "mended": "boat", "forgot": "umbrella"}

@@ -12,10 +12,7 @@ from nlptk.named_checkpoints import FOLDER, NAMES, resolve_checkpoint
 from nlptk.text.recipe import resolve_recipe
 from nlptk.text.sizes import make_config
 from nlptk.text.tokenizer_training import train_tokenizer
-from tests.text.samples import document
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-MOST_BYTES = 8_000_000
+from tests.text.samples import EXAMPLES, MOST_BYTES, document
 
 
 def test_strings_stand_for_the_usual_key() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import nlptk
 from nlptk import artifact
 from nlptk.named_checkpoints import FOLDER, resolve_checkpoint
 from nlptk.text.recipe import resolve_recipe
+from tests.text.samples import EXAMPLES, MOST_BYTES
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SHIPPED = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
-MOST_BYTES = 8_000_000
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -36,7 +34,7 @@ def test_it_is_whole_small_and_described(name: str) -> None:
 def test_it_is_what_the_example_recipe_makes(name: str) -> None:
     recipe = resolve_recipe(EXAMPLES / f"pretrain_{name.replace('-', '_')}.yaml").model_dump(mode="json")
     made = artifact.load_manifest(FOLDER / name)[1].recipe
-    assert made == json.loads(json.dumps(recipe))
+    assert made == recipe
 
 
 def test_tiny_gpt_expects_english_better_than_its_form_at_random() -> None:
