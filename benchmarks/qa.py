@@ -6,15 +6,17 @@
 Contenders, all with the same checkpoint, rows, windows (384 tokens, 128 shared), batch size, learning rate, schedule,
 epochs and seed:
 
-    run_qa  a Trainer as in transformers' question-answering example: every window padded to 384 tokens, the loss over
-            all tokens, the 20 best starts and ends of each window combined, answers of at most 30 tokens, an answer
-            where it scores above none
+    run_qa  a Trainer as in transformers' question-answering example: every window padded to 384 tokens (with --padding
+            longest to the longest of its batch, the example's `--pad_to_max_length False`: the same model in less
+            time), the loss over all tokens, the 20 best starts and ends of each window combined, answers of at most 30
+            tokens, an answer where it scores above none
     nlptk   nlptk.train: windows packed, the loss over the context's tokens, all spans tried; the threshold for no
             answer is tuned on the validation split
 
 Exact match and F1 are SQuAD 2.0's, by the same function, on the test split; for run_qa also with the threshold that is
 best on the validation split, so that the two models are compared alike. Time is the Trainer's own `train_runtime`; peak
 memory is the process's largest resident set. --unseen is measured with nlptk's model and never trained on.
+--contenders runs one of them alone, for its accuracy; a ratio of times takes both.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from training import default_model, plain_arguments, plain_settings, spread
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
+    DataCollatorWithPadding,
     Trainer,
     default_data_collator,
     set_seed,
@@ -60,8 +63,8 @@ def read(path: Path, rows: int | None) -> Dataset:
     return Dataset.from_list(found[:: max(1, len(found) // rows)][:rows] if rows else found)
 
 
-def windows(tokenizer: Any, rows: dict[str, list[Any]], indices: list[int]) -> dict[str, Any]:
-    """run_qa's features: padded windows with the first answer's tokens, the first token where a window lacks it."""
+def windows(tokenizer: Any, rows: dict[str, list[Any]], indices: list[int], padding: str) -> dict[str, Any]:
+    """run_qa's features: windows with the first answer's tokens, the first token where a window lacks it."""
     found = tokenizer(
         [question.lstrip() for question in rows["question"]],
         rows["context"],
@@ -70,7 +73,7 @@ def windows(tokenizer: Any, rows: dict[str, list[Any]], indices: list[int]) -> d
         stride=STRIDE,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
-        padding="max_length",
+        padding=padding if padding == "max_length" else False,
     )
     found["row"] = [indices[row] for row in found.pop("overflow_to_sample_mapping")]
     found["start_positions"], found["end_positions"] = [], []
@@ -101,6 +104,7 @@ def best_answers(logits: Any, features: Dataset, rows: Dataset) -> tuple[list[st
     contexts = rows["context"][:]
     for start_logits, end_logits, feature in zip(*logits, features, strict=True):
         row, offsets = feature["row"], feature["offset_mapping"]
+        start_logits, end_logits = start_logits[: len(offsets)], end_logits[: len(offsets)]
         none[row] = min(none[row], float(start_logits[0] + end_logits[0]))
         for start in np.argsort(-start_logits)[:N_BEST].tolist():
             for end in np.argsort(-end_logits)[:N_BEST].tolist():
@@ -118,7 +122,7 @@ def run_qa(args: argparse.Namespace, folder: str) -> dict[str, float]:
     rows = {split: read(args.data / f"{split}.json", args.rows) for split in ("train", "validation", "test")}
     features = {
         split: found.map(
-            lambda batch, indices: windows(tokenizer, batch, indices),
+            lambda batch, indices: windows(tokenizer, batch, indices, args.padding),
             batched=True,
             with_indices=True,
             remove_columns=found.column_names,
@@ -130,7 +134,7 @@ def run_qa(args: argparse.Namespace, folder: str) -> dict[str, float]:
         model=AutoModelForQuestionAnswering.from_pretrained(args.model),
         args=plain_arguments(args, seed=args.seed, folder=folder),
         train_dataset=features["train"].remove_columns(["row", "offset_mapping"]),
-        data_collator=default_data_collator,
+        data_collator=default_data_collator if args.padding == "max_length" else DataCollatorWithPadding(tokenizer),
     )
     found = {"seconds": trainer.train().metrics["train_runtime"]}
     told: dict[str, tuple[list[str], list[float]]] = {}
@@ -187,7 +191,7 @@ CONTENDERS = {"run_qa": run_qa, "nlptk": with_nlptk, "unseen": unseen}
 def apart(args: argparse.Namespace, contender: str, seed: int, artifact: str) -> dict[str, float]:
     """One contender in a process of its own, so that peak memory is its alone."""
     words = [sys.executable, __file__, "--contender", contender, "--seed", str(seed), "--artifact", artifact]
-    for name in ("data", "model", "rows", "epochs", "batch_size", "learning_rate", "unseen"):
+    for name in ("data", "model", "rows", "epochs", "batch_size", "learning_rate", "padding", "unseen"):
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
@@ -208,6 +212,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=12)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--contenders", nargs="+", choices=("run_qa", "nlptk"), default=["run_qa", "nlptk"])
+    parser.add_argument("--padding", choices=("max_length", "longest"), default="max_length", help="run_qa's windows")
     for name in ("contender", "artifact"):
         parser.add_argument(f"--{name}", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
@@ -221,18 +227,19 @@ def main() -> None:
             found["peak GPU MB"] = torch.cuda.max_memory_allocated() / 2**20
         print(json.dumps(found))
         return
-    rounds: dict[str, list[dict[str, float]]] = {"run_qa": [], "nlptk": []}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in args.contenders}
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as folder:
             for name in rounds:
                 rounds[name].append(apart(args, name, seed, f"{folder}/artifact"))
-            if args.unseen is not None:
+            if args.unseen is not None and "nlptk" in rounds:
                 apart(args, "unseen", seed, f"{folder}/artifact")
     for name, runs in rounds.items():
         means = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
         print(f"{name:<7} mean: " + "   ".join(f"{key} {value:.4g}" for key, value in means.items()))
-    ratios = [a["seconds"] / b["seconds"] for a, b in zip(rounds["run_qa"], rounds["nlptk"], strict=True)]
-    print(f"nlptk is {spread(ratios)} times as fast")
+    if len(rounds) == 2:
+        ratios = [a["seconds"] / b["seconds"] for a, b in zip(rounds["run_qa"], rounds["nlptk"], strict=True)]
+        print(f"nlptk is {spread(ratios)} times as fast")
 
 
 if __name__ == "__main__":
