@@ -6,7 +6,8 @@
     python benchmarks/few_shot.py classes --data ../shared/data/clinc150 --count 1000
 
 episodes: 5-way, 1- and 5-shot, on classes that nothing was trained on; `METHOD+meta` is meta-trained on the train
-classes and chosen by the validation classes, `METHOD+meta+lora` moves LoRA adapters too. A folder whose files have
+classes and chosen by the validation classes, `METHOD+meta+lora` moves LoRA adapters too; `+names` lets the words of a
+class's name count as one more example of it. A folder whose files have
 disjoint classes is taken as it is. clinc150's have not: its 10 domains are parted into 5 to train on, 2 to validate and
 3 to test on by a seeded shuffle, once for each number of `--splits`; the domains are printed.
 
@@ -94,9 +95,9 @@ def episodes(args: argparse.Namespace) -> None:
 
 
 def recipe_of(args: argparse.Namespace, name: str, files: dict[str, Path]) -> Any:
-    """`method`, `method+meta` or `method+meta+lora`."""
+    """`method`, and after it `+names`, `+meta` or `+meta+lora`."""
     method, *how = name.split("+")
-    task: dict[str, Any] = {"name": "few_shot", "method": {"name": method}}
+    task: dict[str, Any] = {"name": "few_shot", "method": {"name": method}, "class_names": "names" in how}
     if "meta" in how:
         task["meta"] = {"train": files["train"], "validation": files["validation"], "episodes": args.meta_episodes}
         task["meta"] |= {"ways": args.meta_ways, "shots": args.meta_shots, "queries": args.meta_queries}

@@ -64,7 +64,9 @@ def compare(
 def add_class(
     model: Annotated[str, typer.Argument(help="Artifact folder, or the run's")],
     name: Annotated[str, typer.Argument(help="Of the new class")],
-    examples: Annotated[list[str], typer.Argument(help="Texts of it, each a word of its own on the command line")],
+    examples: Annotated[
+        list[str] | None, typer.Argument(help="Texts of it, each a word of its own on the command line")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the new version; default: in place")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -72,7 +74,7 @@ def add_class(
     from nlptk.pipelines import pipeline
 
     loaded = pipeline(model)
-    folder = loaded.add_class(name, examples, output=output)
+    folder = loaded.add_class(name, examples or [], output=output)
     _say_version(loaded, folder, as_json)
 
 

@@ -51,6 +51,11 @@ class FewShotOptions(task.TaskOptions):
         description="Tokens that an embedding is made of; default: as a sentence-transformers checkpoint says, else "
         "the mean for encoders and the last token for decoders",
     )
+    class_names: bool | dict[str, str] = Field(
+        False,
+        description="true: the words of a class's name count as one more example of it; or {label: its words}, where "
+        "the names of some say too little",
+    )
     rejection: Literal["off", "tuned"] | float = Field(
         "off",
         description="Inputs whose greatest cosine to a class mean is below it get no label; tuned: on held-out rows",
@@ -78,6 +83,8 @@ class FewShotOptions(task.TaskOptions):
             raise ValueError("out_of_scope is for rejection; set rejection=tuned too, or leave it out")
         if isinstance(self.method, ClozeOptions) and self.pooling is not None:
             raise ValueError("method cloze reads the mask and pools nothing; leave pooling out")
+        if isinstance(self.method, ClozeOptions) and self.class_names:
+            raise ValueError("method cloze has words for its classes, label_words; leave class_names out")
         return self
 
 

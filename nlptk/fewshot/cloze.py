@@ -11,6 +11,7 @@ from torch.nn import functional
 from nlptk.errors import RecipeError
 from nlptk.fewshot.contract import Batch, Learner, Lesson, Material, Method
 from nlptk.fewshot.rows import LabelledRows, row_vectors
+from nlptk.parts.class_names import spoken
 from nlptk.parts.cloze import word_ids, word_rows
 from nlptk.parts.methods import ClozeOptions
 from nlptk.parts.support import Head
@@ -28,7 +29,7 @@ class Cloze(Method):
         """The label word of every class. Raises: RecipeError for classes without one, and words of no class."""
         given = self.options.label_words
         if given is None:
-            return [name.replace("_", " ").replace("-", " ") for name in names]
+            return [spoken(name) for name in names]
         if missing := [name for name in names if name not in given]:
             raise RecipeError(f"task.method.label_words: none for {missing}; give one for each of {list(names)}")
         return [given[name] for name in names]

@@ -15,7 +15,7 @@ from nlptk.environment import Watch
 from nlptk.errors import RecipeError, UnsupportedError
 from nlptk.fewshot.adapting import teach
 from nlptk.fewshot.contract import Learner, Method
-from nlptk.fewshot.data import split_rows, without_repeats
+from nlptk.fewshot.data import split_rows, with_class_names, without_repeats
 from nlptk.fewshot.episodes import Episode, Protocol
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies, mean_interval, paired_differences
 from nlptk.fewshot.methods import make_method
@@ -145,6 +145,7 @@ class _Job:
         rows = split_rows(prepared, "train")
         if recipe.data.duplicates == "drop":
             rows = rows_without_repeats(rows)
+        rows = with_class_names(rows, prepared.preprocessing)
         learned: Mapping[str, np.ndarray] = {}
         adapts = method.trains == "support" or method.settles(learner)
         if method.trains != "support":

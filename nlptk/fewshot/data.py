@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
 from nlptk.data import fingerprint, load_splits, read_rows
 from nlptk.data.normalize import text_key
-from nlptk.errors import DataError
+from nlptk.errors import DataError, RecipeError
 from nlptk.fewshot.episodes import check_disjoint
 from nlptk.fewshot.rows import LabelledRows
+from nlptk.parts.class_names import class_words
 from nlptk.recipe import DataSettings, Recipe
 from nlptk.task import Preprocessing, Task
 from nlptk.training.features import make_features
@@ -31,6 +33,20 @@ def split_rows(prepared: Prepared, split: str) -> LabelledRows:
     pad_id = prepared.tokenizer.pad_token_id
     labels = label_ids(found.rows)
     return LabelledRows(found.rows, found.features, labels, task.labels.names, task, pad_id, where=f"data.{split}")
+
+
+def with_class_names(rows: LabelledRows, preprocessing: Preprocessing) -> LabelledRows:
+    """The rows, and with them the words of the classes' names where `task.class_names` asks for that.
+
+    Raises: RecipeError for names without words, and for words of no class.
+    """
+    options: Any = rows.task.options
+    if not options.class_names:
+        return rows
+    given = options.class_names if isinstance(options.class_names, Mapping) else {}
+    if options.meta is None and (unknown := sorted(given.keys() - set(rows.names))):
+        raise RecipeError(f"task.class_names: no class {unknown[0]!r}; there are {list(rows.names[:20])}")
+    return rows.with_names(class_words(rows.names, given), preprocessing)
 
 
 def label_ids(rows: Dataset) -> np.ndarray:
@@ -67,8 +83,11 @@ def meta_rows(recipe: Recipe, prepared: Prepared) -> Mapping[str, LabelledRows]:
     meta = prepared.task.options.meta  # type: ignore[attr-defined]  # of the few-shot task
     files = {"train": meta.train, "validation": meta.validation}
     found = {
-        split: labelled_file(
-            path, recipe.data, prepared.task, prepared.preprocessing, where=f"task.meta.{split}", seed=recipe.seed
+        split: with_class_names(
+            labelled_file(
+                path, recipe.data, prepared.task, prepared.preprocessing, where=f"task.meta.{split}", seed=recipe.seed
+            ),
+            prepared.preprocessing,
         )
         for split, path in files.items()
         if path is not None

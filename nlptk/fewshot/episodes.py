@@ -40,15 +40,10 @@ class Episode:
     support: np.ndarray
     query: np.ndarray
 
-    @property
-    def support_labels(self) -> np.ndarray:
-        """(ways * shots,) place of the class, in the order of `support.ravel()`."""
-        return np.repeat(np.arange(len(self.classes)), self.support.shape[1])
 
-    @property
-    def query_labels(self) -> np.ndarray:
-        """(ways * queries,) place of the class, in the order of `query.ravel()`."""
-        return np.repeat(np.arange(len(self.classes)), self.query.shape[1])
+def class_places(rows: np.ndarray) -> np.ndarray:
+    """(ways, each) rows of an episode -> (ways * each,) place of the class, in the order of `rows.ravel()`."""
+    return np.repeat(np.arange(len(rows)), rows.shape[1])
 
 
 class Pool:

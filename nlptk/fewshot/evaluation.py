@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from nlptk.fewshot.adapting import unchanged
 from nlptk.fewshot.contract import Learner, Material, Method
-from nlptk.fewshot.episodes import Episode
+from nlptk.fewshot.episodes import Episode, class_places
 from nlptk.fewshot.rows import LabelledRows
 from nlptk.task import Figure
 
@@ -28,11 +28,9 @@ def mean_interval(values: np.ndarray) -> Figure:
     return Figure(mean, mean - half, mean + half)
 
 
-def accuracy(method: Method, support: np.ndarray, query: np.ndarray, episode: Episode, *, material: Material) -> float:
-    """Of a head made from the vectors of an episode's support set on those of its queries; material: what it is made of
-    beside the vectors and their labels, the classes' names in the episode's order included."""
-    head = method.head(replace(material, vectors=support, labels=episode.support_labels))
-    return float((head.logits(query).argmax(axis=1) == episode.query_labels).mean())
+def accuracy(method: Method, material: Material, query: np.ndarray, labels: np.ndarray) -> float:
+    """Of a head made of an episode's support set on the vectors of its queries."""
+    return float((method.head(material).logits(query).argmax(axis=1) == labels).mean())
 
 
 def frozen_accuracies(
@@ -41,9 +39,9 @@ def frozen_accuracies(
     """(episodes,) accuracy where the encoder is the same in all of them. vectors: (rows, dim)."""
     found = []
     for episode in episodes:
-        named = replace(material, names=class_names(rows, episode))
-        support, query = vectors[episode.support.ravel()], vectors[episode.query.ravel()]
-        found.append(accuracy(method, support, query, episode, material=named))
+        support, names = rows.learnt_from(episode), class_names(rows, episode)
+        given = replace(material, vectors=vectors[support.ravel()], labels=class_places(support), names=names)
+        found.append(accuracy(method, given, vectors[episode.query.ravel()], class_places(episode.query)))
     return np.array(found)
 
 
@@ -68,12 +66,15 @@ def adapted_accuracies(
     for index in tqdm(mine, desc="episodes", delay=2, leave=False, disable=hidden or None):
         episode = episodes[index]
         names = class_names(rows, episode)
-        support = rows.subset(episode.support.ravel().tolist(), episode.support_labels, names)
-        query = rows.subset(episode.query.ravel().tolist(), episode.query_labels, names)
+        support, query = (
+            rows.subset(part.ravel().tolist(), class_places(part), names)
+            for part in (rows.learnt_from(episode), episode.query)
+        )
         with unchanged(learner.trained):
             adapt(support)
             seen = [part.vectors(learner.trained, batch_size=64) for part in (support, query)]
-            found.append((index, accuracy(method, seen[0], seen[1], episode, material=replace(material, names=names))))
+        given = replace(material, vectors=seen[0], labels=support.labels, names=names)
+        found.append((index, accuracy(method, given, seen[1], query.labels)))
     if state.num_processes > 1:
         found = gather_object(found)
     return np.array([value for _, value in sorted(found)])

@@ -208,7 +208,7 @@ class EpisodeParts(torch.utils.data.Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         episode = self._rows.pool.draw(self._protocol, index)
-        parts = {SUPPORT: episode.support.ravel(), QUERY: episode.query.ravel()}
+        parts = {SUPPORT: self._rows.learnt_from(episode).ravel(), QUERY: episode.query.ravel()}
         if self._vectors is not None:
             return {name: self._vectors[chosen] for name, chosen in parts.items()}
         return {name: self._rows.batch(chosen.tolist()) for name, chosen in parts.items()}
@@ -217,23 +217,32 @@ class EpisodeParts(torch.utils.data.Dataset[Batch]):
 class _Inner(torch.nn.Module):
     """Inner loop and outer loss of an episode in one call, as several processes need it.
 
-    encoder: what the inner loop reads tokens with; None: the episodes are vectors already.
+    examples: of each class in a support set; queries: likewise. encoder: what the inner loop reads tokens with; None:
+    the episodes are vectors already.
     """
 
-    def __init__(self, head: MetaHead, method: GradientMethod, meta: MetaOptions, encoder: Encoder | None):
+    def __init__(
+        self,
+        head: MetaHead,
+        method: GradientMethod,
+        encoder: Encoder | None,
+        *,
+        ways: int,
+        examples: int,
+        queries: int,
+    ):
         super().__init__()
         self.head = head
         self.trained = encoder.module if encoder is not None else None
-        self._method, self._meta, self._encoder = method, meta, encoder
+        self._method, self._encoder = method, encoder
+        self._ways, self._each = ways, {SUPPORT: examples, QUERY: queries}
         self.register_state_dict_post_hook(_drop_frozen)  # type: ignore[no-untyped-call]
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        method, meta, encoder = self._method, self._meta, self._encoder
-        begun, rates = self.head.begin(meta.ways), self.head.rates()
-        labels = {
-            name: torch.arange(meta.ways, device=begun[CLASSES].device).repeat_interleave(rows)
-            for name, rows in ((SUPPORT, meta.shots), (QUERY, meta.queries))
-        }
+        method, encoder = self._method, self._encoder
+        begun, rates = self.head.begin(self._ways), self.head.rates()
+        places = torch.arange(self._ways, device=begun[CLASSES].device)
+        labels = {name: places.repeat_interleave(each) for name, each in self._each.items()}
         if encoder is not None:
             begun |= encoder.begin()
         read: dict[str, Read] = {name: _reader(encoder, batch[name]) for name in labels}
@@ -281,7 +290,8 @@ class _MetaLesson(Lesson):
             rate=options.inner_learning_rate,
             encoder_rate=options.encoder_learning_rate if encoder is not None else None,
         )
-        self.module = _Inner(self._head, method, meta, encoder)
+        examples = meta.shots + rows.names_count
+        self.module = _Inner(self._head, method, encoder, ways=meta.ways, examples=examples, queries=meta.queries)
         own = tuple((f"head.{name}", value) for name, value in self._head.named_parameters())
         self.groups = [Group("meta", own), *(learner.groups if encoder is not None else ())]
         self.per_step = meta.episodes_per_step

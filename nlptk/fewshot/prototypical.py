@@ -41,7 +41,8 @@ class EpisodeBatches(torch.utils.data.Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         episode = self._rows.pool.draw(self._protocol, index)
-        return dict(self._rows.batch([*episode.support.ravel().tolist(), *episode.query.ravel().tolist()]))
+        support = self._rows.learnt_from(episode)
+        return dict(self._rows.batch([*support.ravel().tolist(), *episode.query.ravel().tolist()]))
 
 
 class _Episodes(Lesson):
@@ -51,13 +52,13 @@ class _Episodes(Lesson):
         self._options, self._learner, self._meta = options, learner, meta
         self.module, self.groups = learner.trained, learner.groups
         self.batches = EpisodeBatches(rows, meta_protocol(meta, seed))
+        self._examples = meta.shots + rows.names_count
         self.per_step = meta.episodes_per_step
 
     def loss(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         vectors = row_vectors(self._learner.task, module, batch)
-        ways, shots = self._meta.ways, self._meta.shots
-        options = self._options
-        logits = prototype_logits(vectors, ways, shots, distance=options.distance, scale=options.scale)
+        ways, options = self._meta.ways, self._options
+        logits = prototype_logits(vectors, ways, self._examples, distance=options.distance, scale=options.scale)
         labels = torch.arange(ways, device=vectors.device).repeat_interleave(self._meta.queries)
         return functional.cross_entropy(logits, labels)
 

@@ -1,19 +1,24 @@
-"""Labelled rows, tokenized: as vectors, as batches of chosen rows, and as a pool to draw episodes from."""
+"""Labelled rows, tokenized: as vectors, as batches of chosen rows, and as a pool to draw episodes from.
+
+The words of the classes' names can stand among them, as one example more of each class, which no episode draws and
+every episode of the class learns from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
+from nlptk.data import fingerprint
 from nlptk.data.normalize import text_key
-from nlptk.fewshot.episodes import Pool
-from nlptk.task import Features, Task
-from nlptk.training.features import bars_if
+from nlptk.fewshot.episodes import Episode, Pool
+from nlptk.task import Features, Preprocessing, Task
+from nlptk.training.features import bars_if, make_features
 from nlptk.training.inference import run_features
 from nlptk.training.preparation import token_fetch
 
@@ -23,8 +28,11 @@ PLACE = "place"
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """rows: `text` and more; labels: (rows,) ids, 0 where there are none; names: of the labels; where: begins
-    messages."""
+    """rows: `text` and more; labels: (rows,) ids, 0 where there are none; names: of the labels; where: begins messages.
+
+    names_from: place of the first of the rows that hold the words of the names, one a name in their order, the last of
+    all rows; None: there are none.
+    """
 
     rows: Dataset
     features: Features
@@ -33,12 +41,44 @@ class LabelledRows:
     task: Task
     pad_id: int
     where: str
+    names_from: int | None = None
 
     @cached_property
     def pool(self) -> Pool:
-        """Raises: DataError, as `Pool`."""
-        keys = [text_key([text]) for text in self.rows["text"]]
-        return Pool(self.labels, self.names, keys, where=self.where)
+        """Of the rows that are no names. Raises: DataError, as `Pool`."""
+        keys = [text_key([text]) for text in self.rows["text"][: self.names_from]]
+        return Pool(self.labels[: self.names_from], self.names, keys, where=self.where)
+
+    @property
+    def names_count(self) -> int:
+        """Examples of each class beside those that an episode draws: its name's words, or none."""
+        return 0 if self.names_from is None else 1
+
+    def learnt_from(self, episode: Episode) -> np.ndarray:
+        """(ways, shots + names_count) rows: the support set of an episode, and the names of its classes."""
+        if self.names_from is None:
+            return episode.support
+        return np.concatenate([episode.support, self.names_from + episode.classes[:, None]], axis=1)
+
+    def with_names(self, words: Sequence[str], preprocessing: Preprocessing) -> LabelledRows:
+        """These rows, and for each class one with its words."""
+        more = Dataset.from_dict({"text": list(words), "label": list(range(len(words)))})
+        made = make_features(
+            self.task, more, self.task.tokenizer, preprocessing, rows_fingerprint=fingerprint(more)
+        ).dataset
+        places = np.asarray(made["row"]) + len(self.rows)
+        with bars_if(False):
+            features = concatenate_datasets(
+                [self.features.dataset, made.remove_columns("row").add_column("row", places)]
+            )
+            rows = concatenate_datasets([self.rows.select_columns("text"), more.select_columns("text")])
+        return replace(
+            self,
+            rows=rows,
+            features=Features(features, self.features.ledger),
+            labels=np.concatenate([self.labels, np.arange(len(words))]),
+            names_from=len(self.rows),
+        )
 
     @cached_property
     def _starts(self) -> np.ndarray:

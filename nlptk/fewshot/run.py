@@ -17,7 +17,7 @@ from nlptk import registry
 from nlptk.environment import Watch
 from nlptk.errors import RecipeError
 from nlptk.fewshot.contract import Learner, Lesson, Material, Method
-from nlptk.fewshot.data import meta_rows, split_rows, support_settings
+from nlptk.fewshot.data import meta_rows, split_rows, support_settings, with_class_names
 from nlptk.fewshot.episodes import Protocol, check_disjoint
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies
 from nlptk.fewshot.methods import make_method
@@ -102,12 +102,12 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     task: Any = prepared.task
     method = make_method(task.settings.method)
     watch.lap("data and model")
-    support = split_rows(prepared, "train")
+    support = with_class_names(split_rows(prepared, "train"), prepared.preprocessing)
     taught = taught_by(recipe, prepared, method, where, support=support)
     watch.lap("training")
     size = lesson_arguments(recipe, prepared, None, where, validated=False).per_device_eval_batch_size
     see = partial(LabelledRows.vectors, model=taught.model, batch_size=size)
-    vectors = {split: see(split_rows(prepared, split)) for split in prepared.splits}
+    vectors = {split: see(support if split == "train" else split_rows(prepared, split)) for split in prepared.splits}
     material = Material(
         vectors["train"],
         support.labels,
@@ -162,11 +162,12 @@ def taught_by(
 ) -> Taught:
     """The model after its lesson, if it has one.
 
-    support: what a meta-trained encoder is moved to in the end, where the method has it so. apart_from: rows none of
-    whose classes may be meta-trained on. whole: adapters are merged into the model, and are no longer there.
+    support: what a method trains on that trains on the support set, and what a meta-trained encoder is moved to in the
+    end, where the method has it so. apart_from: rows none of whose classes may be meta-trained on. whole: adapters are
+    merged into the model, and are no longer there.
     """
     learner = Learner(prepared.task, prepared.tokenizer, prepared.model, prepared.trained, prepared.groups)
-    lesson, validate = _lesson(recipe, prepared, method, learner, apart_from)
+    lesson, validate = _lesson(recipe, prepared, method, learner, support=support, apart_from=apart_from)
     if lesson is None:
         return Taught(prepared.model, {}, None, {})
     args = lesson_arguments(recipe, prepared, lesson, where, validated=validate is not None)
@@ -188,13 +189,19 @@ def taught_by(
 
 
 def _lesson(
-    recipe: Recipe, prepared: Prepared, method: Method, learner: Learner, apart_from: LabelledRows | None
+    recipe: Recipe,
+    prepared: Prepared,
+    method: Method,
+    learner: Learner,
+    *,
+    support: LabelledRows | None,
+    apart_from: LabelledRows | None,
 ) -> tuple[Lesson | None, Validate | None]:
     meta = prepared.task.options.meta  # type: ignore[attr-defined]  # of the few-shot task
     if method.trains == "support":
+        assert support is not None
         size = int(recipe.training.get("per_device_train_batch_size", BATCH))
-        rows = split_rows(prepared, "train")
-        return method.support_lesson(learner, rows, batch_size=size, seed=recipe.seed), None
+        return method.support_lesson(learner, support, batch_size=size, seed=recipe.seed), None
     if method.trains == "nothing" or meta is None:
         return None, None
     found = meta_rows(recipe, prepared)

@@ -247,7 +247,7 @@ class Pipeline:
 
         return embedding.search(self, queries, corpus, top_k=top_k)
 
-    def add_class(self, name: str, examples: Iterable[str], *, output: str | Path | None = None) -> Path:
+    def add_class(self, name: str, examples: Iterable[str] = (), *, output: str | Path | None = None) -> Path:
         """A few-shot model that knows one class more, saved as a new version; see `nlptk.pipelines.few_shot`."""
         from nlptk.pipelines import few_shot
 

@@ -23,6 +23,7 @@ from nlptk.data.normalize import text_key
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.fewshot.contract import Material
 from nlptk.fewshot.methods import make_method
+from nlptk.parts.class_names import class_words
 from nlptk.parts.support import Support, save_support
 from nlptk.task import LabelSpace
 
@@ -32,20 +33,25 @@ if TYPE_CHECKING:
 UntypedPipeline: Any = TransformersPipeline  # it declares its parts more narrowly than its own subclasses fill them
 
 
-def add_class(loaded: Pipeline, name: str, examples: Iterable[str], *, output: str | Path | None = None) -> Path:
+def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, output: str | Path | None = None) -> Path:
     """Let a loaded model know one class more. Returns: the folder of the new version.
 
-    examples: one text or more. output: its folder; default: in place of the one loaded.
+    examples: one text or more; none will do for a model that counts the words of a class's name as an example
+    (`task.class_names`). output: its folder; default: in place of the one loaded.
 
     Raises:
         DataError: a class that there is, no example, one that is no text, or one that stands for another class already.
+        RecipeError: a name without words where the words of names count.
         UnsupportedError: a model of another task. ArtifactError: it cannot be written; nothing has changed then.
     """
     task, support = _few_shot(loaded)
     names = list(task.labels.names)
     if not name.strip() or name in names:
         raise DataError(f"class {name!r}: {'has no name' if not name.strip() else 'is there already'}; give another")
-    texts = _checked(examples, name, support, names)
+    if isinstance(examples, str):
+        raise DataError(f"class {name!r}: examples is a text; give a list of texts: [{examples[:30]!r}]")
+    own = class_words([name], {}) if task.settings.class_names else []
+    texts = _checked([*examples, *own], name, support, names)
     vectors = _vectors(loaded, texts)
     labels = np.concatenate([support.labels, np.full(len(texts), len(names), dtype=np.int64)])
     everything = np.concatenate([support.vectors, vectors])
@@ -83,8 +89,6 @@ def _few_shot(loaded: Pipeline) -> tuple[Any, Support]:
 
 def _checked(examples: Iterable[str], name: str, support: Support, names: list[str]) -> list[str]:
     """The examples, those that are equal once."""
-    if isinstance(examples, str):
-        raise DataError(f"class {name!r}: examples is a text; give a list of texts: [{examples[:30]!r}]")
     known = {text_key([text]): names[label] for text, label in zip(support.texts, support.labels, strict=True)}
     found: dict[bytes, str] = {}
     for place, text in enumerate(examples):

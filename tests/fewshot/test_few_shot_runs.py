@@ -191,6 +191,93 @@ def test_what_cannot_be_added_or_removed_is_refused_and_changes_nothing(trained:
     assert set(loaded.task.labels.names) == set(KEYWORDS)
 
 
+@pytest.mark.parametrize("method", ["linear_probe", "prototypical", "contrastive"])
+def test_a_class_name_is_one_more_example_of_its_class(
+    method: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    words = {name: f"{name} please" for name in KEYWORDS[1:]}
+    told = train(checkpoints["bert"], data, tmp_path / "told", method, class_names=words)
+    rows = [json.loads(line) for line in data["support"].read_text().splitlines()]
+    names = nlptk.pipeline(told.artifact).task.labels
+    assert names is not None
+    rows += [{"text": words.get(name, name), "label": name} for name in names.names]
+    by_hand = tmp_path / "by_hand.jsonl"
+    by_hand.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    same = train(checkpoints["bert"], {**data, "support": by_hand}, tmp_path / "same", method)
+    one, other = (load_file(found.artifact / "support.safetensors") for found in (told, same))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], msg=name)
+
+
+def test_episodes_learn_from_class_names(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
+    found = nlptk.compare_methods(
+        task={"name": "few_shot", "method": "prototypical", "class_names": True},
+        model=checkpoints["bert"],
+        data={"train": data["meta"], "duplicates": "keep"},
+        output=tmp_path,
+        ways=3,
+        shots=[1],
+        queries=3,
+        episodes=12,
+    )
+    rows = [json.loads(line) for line in data["meta"].read_text().splitlines()]
+    listed = json.loads(found.episodes[1].read_text())
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(checkpoints["bert"])
+    model = transformers.AutoModel.from_pretrained(checkpoints["bert"]).eval()
+
+    def direction(text: str) -> torch.Tensor:
+        with torch.no_grad():
+            hidden = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        return torch.nn.functional.normalize(hidden.mean(dim=0), dim=0)
+
+    for episode, accuracy in zip(listed["episodes"], found.accuracies["prototypical"][1], strict=True):
+        names = [listed["names"][label] for label in episode["classes"]]
+        means = [
+            direction(rows[place]["text"]) + direction(name)
+            for (place,), name in zip(episode["support"], names, strict=True)
+        ]
+        prototypes = torch.nn.functional.normalize(torch.stack(means), dim=1)
+        right = [
+            int((prototypes @ direction(rows[query]["text"])).argmax()) == place
+            for place, queries in enumerate(episode["query"])
+            for query in queries
+        ]
+        assert accuracy == pytest.approx(np.mean(right))
+
+
+@pytest.mark.parametrize("method", ["prototypical", "maml", "reptile"])
+def test_meta_training_learns_from_class_names_and_a_name_alone_makes_a_class(
+    method: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    meta = {"train": str(data["meta"]), "validation": str(data["held_out"]), **META, "episodes": 8, "shots": 1}
+    result = train(checkpoints["bert"], data, tmp_path / "run", method, meta=meta, class_names=True)
+    loaded = nlptk.pipeline(result.artifact)
+    loaded.add_class("great_service", output=tmp_path / "more")
+    fresh = nlptk.pipeline(tmp_path / "more")
+    assert fresh("great service")["nearest"][0] == {
+        "text": "great service",
+        "label": "great_service",
+        "cosine": pytest.approx(1.0, abs=1e-5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"brokn": "broken"}, "no class 'brokn'"),
+        ({KEYWORDS[0]: "?!"}, "has no word"),
+        ({KEYWORDS[0]: KEYWORDS[1].upper()}, "have the same words"),
+        ({name: f"class {place}" for place, name in enumerate(KEYWORDS)}, "differ in numbers alone"),
+    ],
+)
+def test_class_names_that_say_nothing_are_refused(
+    words: dict[str, str], said: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        train(checkpoints["bert"], data, tmp_path / "run", "prototypical", class_names=words)
+
+
 def test_transformers_pipeline_says_the_same(trained: TrainResult) -> None:
     served: Any = transformers.pipeline("few-shot-classification", model=str(trained.artifact))  # type: ignore[call-overload]
     texts = ["the parcel came broken", "my invoice shows"]
@@ -235,6 +322,7 @@ def test_meta_learning_on_the_classes_that_are_measured_is_refused(
         ({"method": "linear_probe", "meta": "rows.jsonl"}, "does not meta-train"),
         ({"method": {"name": "cloze", "template": "{text}"}}, "expected {mask} in the template"),
         ({"method": "prototypical", "out_of_scope": "x.jsonl"}, "set rejection=tuned"),
+        ({"method": "cloze", "class_names": True}, "has words for its classes"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(
