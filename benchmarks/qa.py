@@ -16,12 +16,14 @@ epochs and seed:
 Exact match and F1 are SQuAD 2.0's, by the same function, on the test split; for run_qa also with the threshold that is
 best on the validation split, so that the two models are compared alike. Time is the Trainer's own `train_runtime`; peak
 memory is the process's largest resident set. --unseen is measured with nlptk's model and never trained on.
---contenders runs one of them alone, for its accuracy; a ratio of times takes both.
+--contenders runs one of them alone, for its accuracy; a ratio of times takes both. --keep writes checkpoints, from
+which the same command goes on where it was cut off; its times are of the last part, and with the writing.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import resource
 import statistics
@@ -44,11 +46,14 @@ from transformers import (
     default_data_collator,
     set_seed,
 )
+from transformers.trainer_utils import get_last_checkpoint
 
 import nlptk
 from nlptk.metrics import answer_figures, best_threshold
 
 MAX_LENGTH, STRIDE, N_BEST, LONGEST = 384, 128, 20, 30
+KEPT = {"save_strategy": "steps", "save_steps": 50, "save_total_limit": 1}
+"""TrainingArguments of a run that can be cut off."""
 
 
 def read(path: Path, rows: int | None) -> Dataset:
@@ -130,13 +135,15 @@ def run_qa(args: argparse.Namespace, folder: str) -> dict[str, float]:
         for split, found in rows.items()
     }
     set_seed(args.seed)
+    arguments = plain_arguments(args, seed=args.seed, folder=folder)
     trainer = Trainer(
         model=AutoModelForQuestionAnswering.from_pretrained(args.model),
-        args=plain_arguments(args, seed=args.seed, folder=folder),
+        args=dataclasses.replace(arguments, **KEPT) if args.keep else arguments,
         train_dataset=features["train"].remove_columns(["row", "offset_mapping"]),
         data_collator=default_data_collator if args.padding == "max_length" else DataCollatorWithPadding(tokenizer),
     )
-    found = {"seconds": trainer.train().metrics["train_runtime"]}
+    started = get_last_checkpoint(folder) if args.keep else None
+    found = {"seconds": trainer.train(resume_from_checkpoint=started).metrics["train_runtime"]}
     told: dict[str, tuple[list[str], list[float]]] = {}
     for split in ("validation", "test"):
         inputs = features[split].remove_columns(["row", "offset_mapping", "start_positions", "end_positions"])
@@ -168,10 +175,14 @@ def with_nlptk(args: argparse.Namespace, folder: str) -> dict[str, float]:
         model=args.model,
         data={**{split: str(path) for split, path in files.items()}, "duplicates": "keep"},
         preprocessing={"max_length": MAX_LENGTH, "stride": STRIDE},
-        training={**plain_settings(args), "eval_strategy": "no"},
+        training={
+            **plain_settings(args),
+            **({**KEPT, "resume_from_checkpoint": "auto"} if args.keep else {}),
+            "eval_strategy": "no",
+        },
         seed=args.seed,
         bootstrap=0,
-        output=args.artifact or str(place / "run"),
+        output=args.artifact,
     )
     metrics = result.metrics
     return {"seconds": metrics["train_runtime"], "EM": metrics["test_exact_match"], "F1": metrics["test_f1"]}
@@ -191,6 +202,8 @@ CONTENDERS = {"run_qa": run_qa, "nlptk": with_nlptk, "unseen": unseen}
 def apart(args: argparse.Namespace, contender: str, seed: int, artifact: str) -> dict[str, float]:
     """One contender in a process of its own, so that peak memory is its alone."""
     words = [sys.executable, __file__, "--contender", contender, "--seed", str(seed), "--artifact", artifact]
+    if args.keep:
+        words += ["--keep", str(args.keep / f"{contender}-{seed}")]
     for name in ("data", "model", "rows", "epochs", "batch_size", "learning_rate", "padding", "unseen"):
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
@@ -211,6 +224,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--batch-size", type=int, default=12)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--keep", type=Path, default=None, help="folder of checkpoints to go on from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--contenders", nargs="+", choices=("run_qa", "nlptk"), default=["run_qa", "nlptk"])
     parser.add_argument("--padding", choices=("max_length", "longest"), default="max_length", help="run_qa's windows")
@@ -220,8 +234,10 @@ def main() -> None:
     args = parser.parse_args()
     args.model = args.model or default_model()
     if args.contender:
-        with tempfile.TemporaryDirectory() as folder:
-            found = CONTENDERS[args.contender](args, folder)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = args.keep or Path(scratch)
+            folder.mkdir(parents=True, exist_ok=True)
+            found = CONTENDERS[args.contender](args, str(folder))
         found["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if torch.cuda.is_available():
             found["peak GPU MB"] = torch.cuda.max_memory_allocated() / 2**20
@@ -230,10 +246,11 @@ def main() -> None:
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in args.contenders}
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as folder:
+            artifact = f"{args.keep or folder}/artifact-{seed}"
             for name in rounds:
-                rounds[name].append(apart(args, name, seed, f"{folder}/artifact"))
+                rounds[name].append(apart(args, name, seed, artifact))
             if args.unseen is not None and "nlptk" in rounds:
-                apart(args, "unseen", seed, f"{folder}/artifact")
+                apart(args, "unseen", seed, artifact)
     for name, runs in rounds.items():
         means = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
         print(f"{name:<7} mean: " + "   ".join(f"{key} {value:.4g}" for key, value in means.items()))

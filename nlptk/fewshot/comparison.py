@@ -96,11 +96,12 @@ def compare(
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
         lists: dict[int, list[Episode]] = {}
+        seen: dict[Any, np.ndarray] = {}
         for name, recipe in recipes.items():
             job = _Job.prepare(settled(_for_episodes(recipe, output / name), where), where)
             if not lists:
                 lists = {k: _episodes(job.rows, replace(protocol, shots=k), (replay or {}).get(k)) for k in shots}
-            found[name] = {k: job.accuracies(episodes) for k, episodes in lists.items()}
+            found[name] = job.accuracies(lists, seen)
             watch.lap(name)
         saved = {k: output / f"episodes-{protocol.ways}-way-{k}-shot.json" for k in lists}
         result = Comparison(found, next(iter(found)), output / "report.html", saved)
@@ -135,6 +136,7 @@ class _Job:
     rows: LabelledRows
     args: Any
     adapts: bool
+    untrained: bool
 
     @classmethod
     def prepare(cls, recipe: Recipe, where: str) -> _Job:
@@ -147,10 +149,11 @@ class _Job:
             rows = rows_without_repeats(rows)
         rows = with_class_names(rows, prepared.preprocessing)
         learned: Mapping[str, np.ndarray] = {}
+        untrained = False
         adapts = method.trains == "support" or method.settles(learner)
         if method.trains != "support":
             taught = taught_by(recipe, prepared, method, where, apart_from=rows, whole=not adapts)
-            learned = taught.learned
+            learned, untrained = taught.learned, taught.trainer is None
             if not adapts:
                 learner = replace(learner, model=taught.model, trained=taught.model)
         elif prepared.strategy.scheduled():
@@ -159,13 +162,18 @@ class _Job:
                 "not have; use full or lora"
             )
         args = lesson_arguments(recipe, prepared, None, where, validated=False)
-        return cls(recipe, method, learner, learned, rows, args, adapts)
+        return cls(recipe, method, learner, learned, rows, args, adapts, untrained)
 
-    def accuracies(self, episodes: Sequence[Episode]) -> np.ndarray:
-        seed = self.recipe.seed
-        material = empty_material(self.learner, learned=self.learned, seed=seed)
-        if self.adapts:
-            return adapted_accuracies(
+    def accuracies(self, lists: Mapping[int, list[Episode]], seen: dict[Any, np.ndarray]) -> dict[int, np.ndarray]:
+        """shots -> (episodes,). seen: vectors of the rows by an encoder as it came, which other methods may share."""
+        material = empty_material(self.learner, learned=self.learned, seed=self.recipe.seed)
+        if not self.adapts:
+            vectors = self._vectors(seen)
+            return {
+                k: frozen_accuracies(self.method, vectors, self.rows, e, material=material) for k, e in lists.items()
+            }
+        return {
+            k: adapted_accuracies(
                 self.method,
                 self.learner,
                 self.rows,
@@ -174,8 +182,17 @@ class _Job:
                 material=material,
                 hidden=bool(self.args.disable_tqdm),
             )
-        vectors = self.rows.vectors(self.learner.model, batch_size=64, show=True)
-        return frozen_accuracies(self.method, vectors, self.rows, episodes, material=material)
+            for k, episodes in lists.items()
+        }
+
+    def _vectors(self, seen: dict[Any, np.ndarray]) -> np.ndarray:
+        key = (self.learner.task.decision["pooling"], self.rows.names_from) if self.untrained else None
+        if key is None or key not in seen:
+            vectors = self.rows.vectors(self.learner.model, batch_size=64, show=True)
+            if key is None:
+                return vectors
+            seen[key] = vectors
+        return seen[key]
 
     def _adapt(self, support: LabelledRows) -> None:
         if self.method.trains != "support":
