@@ -19,7 +19,7 @@ from nlptk.fewshot.data import split_rows, with_class_names, without_repeats
 from nlptk.fewshot.episodes import Episode, Protocol
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies, mean_interval, paired_differences
 from nlptk.fewshot.methods import make_method
-from nlptk.fewshot.rows import LabelledRows
+from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.fewshot.run import BATCH, empty_material, lesson_arguments, settled, taught_by
 from nlptk.recipe import Recipe, to_yaml
 from nlptk.report import sections, write_report
@@ -96,12 +96,11 @@ def compare(
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
         lists: dict[int, list[Episode]] = {}
-        seen: dict[Any, np.ndarray] = {}
         for name, recipe in recipes.items():
             job = _Job.prepare(settled(_for_episodes(recipe, output / name), where), where)
             if not lists:
                 lists = {k: _episodes(job.rows, replace(protocol, shots=k), (replay or {}).get(k)) for k in shots}
-            found[name] = job.accuracies(lists, seen)
+            found[name] = job.accuracies(lists)
             watch.lap(name)
         saved = {k: output / f"episodes-{protocol.ways}-way-{k}-shot.json" for k in lists}
         result = Comparison(found, next(iter(found)), output / "report.html", saved)
@@ -136,7 +135,7 @@ class _Job:
     rows: LabelledRows
     args: Any
     adapts: bool
-    untrained: bool
+    frozen: bool
 
     @classmethod
     def prepare(cls, recipe: Recipe, where: str) -> _Job:
@@ -149,11 +148,11 @@ class _Job:
             rows = rows_without_repeats(rows)
         rows = with_class_names(rows, prepared.preprocessing)
         learned: Mapping[str, np.ndarray] = {}
-        untrained = False
+        frozen = False
         adapts = method.trains == "support" or method.settles(learner)
         if method.trains != "support":
             taught = taught_by(recipe, prepared, method, where, apart_from=rows, whole=not adapts)
-            learned, untrained = taught.learned, taught.trainer is None
+            learned, frozen = taught.learned, taught.frozen
             if not adapts:
                 learner = replace(learner, model=taught.model, trained=taught.model)
         elif prepared.strategy.scheduled():
@@ -162,13 +161,17 @@ class _Job:
                 "not have; use full or lora"
             )
         args = lesson_arguments(recipe, prepared, None, where, validated=False)
-        return cls(recipe, method, learner, learned, rows, args, adapts, untrained)
+        return cls(recipe, method, learner, learned, rows, args, adapts, frozen)
 
-    def accuracies(self, lists: Mapping[int, list[Episode]], seen: dict[Any, np.ndarray]) -> dict[int, np.ndarray]:
-        """shots -> (episodes,). seen: vectors of the rows by an encoder as it came, which other methods may share."""
+    def accuracies(self, lists: Mapping[int, list[Episode]]) -> dict[int, np.ndarray]:
+        """shots -> (episodes,)."""
         material = empty_material(self.learner, learned=self.learned, seed=self.recipe.seed)
         if not self.adapts:
-            vectors = self._vectors(seen)
+            encoder = self.learner.model
+            if self.frozen:
+                vectors = frozen_vectors(self.rows, encoder, batch_size=64)
+            else:
+                vectors = self.rows.vectors(encoder, batch_size=64, show=True)
             return {
                 k: frozen_accuracies(self.method, vectors, self.rows, e, material=material) for k, e in lists.items()
             }
@@ -184,15 +187,6 @@ class _Job:
             )
             for k, episodes in lists.items()
         }
-
-    def _vectors(self, seen: dict[Any, np.ndarray]) -> np.ndarray:
-        key = (self.learner.task.decision["pooling"], self.rows.names_from) if self.untrained else None
-        if key is None or key not in seen:
-            vectors = self.rows.vectors(self.learner.model, batch_size=64, show=True)
-            if key is None:
-                return vectors
-            seen[key] = vectors
-        return seen[key]
 
     def _adapt(self, support: LabelledRows) -> None:
         if self.method.trains != "support":

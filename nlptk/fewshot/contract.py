@@ -99,6 +99,10 @@ class Method(ABC):
         """Meta-training on episodes of rows."""
         raise NotImplementedError
 
+    def moves_encoder(self, learner: Learner) -> bool:
+        """Whether its lesson changes what the encoder makes of a text."""
+        return self.trains != "nothing"
+
     def settles(self, learner: Learner) -> bool:
         """Whether a meta-trained encoder is moved once more for each support set, by `settle`."""
         return False

@@ -25,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from nlptk.fewshot.contract import Batch, Learner, Lesson, Material, Method
 from nlptk.fewshot.episodes import Protocol
 from nlptk.fewshot.prototypical import meta_protocol
-from nlptk.fewshot.rows import LabelledRows, row_vectors
+from nlptk.fewshot.rows import LabelledRows, frozen_vectors, row_vectors
 from nlptk.parts.methods import GradientOptions, MetaOptions
 from nlptk.parts.support import Head, unit
 from nlptk.strategies.contract import Group
@@ -141,6 +141,9 @@ class GradientMethod(Method):
     def moved(self, name: str) -> bool:
         """Whether the inner steps move a parameter."""
         return name == CLASSES or self.options.name != "anil"
+
+    def moves_encoder(self, learner: Learner) -> bool:
+        return learner.adapted
 
     def settles(self, learner: Learner) -> bool:
         return learner.adapted and self.options.name != "anil"
@@ -282,8 +285,10 @@ class _MetaLesson(Lesson):
     def __init__(self, method: GradientMethod, learner: Learner, rows: LabelledRows, meta: MetaOptions, *, seed: int):
         options, protocol = method.options, meta_protocol(meta, seed)
         encoder = Encoder(learner) if learner.adapted else None
-        seen = rows if encoder is None else rows.subset([0], rows.labels[:1], rows.names)  # which shows the size alone
-        vectors = seen.vectors(learner.trained, batch_size=64, show=True)
+        if encoder is None:
+            vectors = frozen_vectors(rows, learner.trained, batch_size=64)
+        else:  # a row shows the size
+            vectors = rows.subset([0], rows.labels[:1], rows.names).vectors(learner.trained, batch_size=64)
         self.batches = EpisodeParts(rows, protocol, vectors if encoder is None else None)
         self._head = MetaHead(
             vectors.shape[1],

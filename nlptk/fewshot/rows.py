@@ -6,9 +6,12 @@ every episode of the class learns from.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +24,7 @@ from nlptk.task import Features, Preprocessing, Task
 from nlptk.training.features import bars_if, make_features
 from nlptk.training.inference import run_features
 from nlptk.training.preparation import token_fetch
+from nlptk.training.stored_features import kept_file, weights_fingerprint
 
 PLACE = "place"
 """Of a batch: (features,) which of the chosen rows each feature is of."""
@@ -120,6 +124,27 @@ class LabelledRows:
             show_progress=show,
         )
         return np.asarray(self.task.pool(outputs, self.features), dtype=np.float32)
+
+
+def frozen_vectors(rows: LabelledRows, model: torch.nn.Module, *, batch_size: int) -> np.ndarray:
+    """(rows, dim) float32, by an encoder that does not train: computed once and kept on disk, for other methods and
+    later runs too."""
+    task, dataset = rows.task, rows.features.dataset
+    read = [name for name in ("row", *task.inputs) if name in dataset.column_names and name != "labels"]
+    state = [
+        task.name,
+        {key: task.decision.get(key) for key in ("pooling", "mask", "start")},
+        weights_fingerprint(model),
+        fingerprint(dataset.select_columns(read)),
+    ]
+
+    def compute(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, rows.vectors(model, batch_size=batch_size, show=True))
+
+    name = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+    found: np.ndarray = np.load(kept_file(name, compute), allow_pickle=False)
+    return found
 
 
 def row_vectors(task: Task, module: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:

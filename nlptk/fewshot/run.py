@@ -23,7 +23,7 @@ from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rejection import measure_rejection, tune_rejection
 from nlptk.fewshot.reporting import write_few_shot_report
-from nlptk.fewshot.rows import LabelledRows
+from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.fewshot.training import LessonTrainer, Validate
 from nlptk.parts.support import Support
 from nlptk.recipe import Recipe
@@ -44,12 +44,14 @@ _META_OWN = ("per_device_train_batch_size", "gradient_accumulation_steps")
 
 @dataclass(frozen=True)
 class Taught:
-    """What there is after training. model: plain; learned: what is not in its weights; trainer: None where none ran."""
+    """What there is after training. model: plain; learned: what is not in its weights; trainer: None where none ran;
+    frozen: the encoder is as it came."""
 
     model: PreTrainedModel
     learned: Mapping[str, np.ndarray]
     trainer: LessonTrainer | None
     metrics: Mapping[str, float]
+    frozen: bool
 
 
 def run(recipe: Recipe, *, where: str = "recipe") -> TrainResult:
@@ -106,7 +108,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     taught = taught_by(recipe, prepared, method, where, support=support)
     watch.lap("training")
     size = lesson_arguments(recipe, prepared, None, where, validated=False).per_device_eval_batch_size
-    see = partial(LabelledRows.vectors, model=taught.model, batch_size=size)
+    see = partial(frozen_vectors if taught.frozen else LabelledRows.vectors, model=taught.model, batch_size=size)
     vectors = {split: see(support if split == "train" else split_rows(prepared, split)) for split in prepared.splits}
     material = Material(
         vectors["train"],
@@ -169,7 +171,7 @@ def taught_by(
     learner = Learner(prepared.task, prepared.tokenizer, prepared.model, prepared.trained, prepared.groups)
     lesson, validate = _lesson(recipe, prepared, method, learner, support=support, apart_from=apart_from)
     if lesson is None:
-        return Taught(prepared.model, {}, None, {})
+        return Taught(prepared.model, {}, None, {}, frozen=True)
     args = lesson_arguments(recipe, prepared, lesson, where, validated=validate is not None)
     options = {key: value for key, value in recipe.optimizer.items() if key != "name"}
     trainer = LessonTrainer(
@@ -185,7 +187,7 @@ def taught_by(
     if support is not None and method.trains == "meta" and method.settles(learner):
         method.settle(learner, support, lesson.learned())
     model = prepared.strategy.merge(prepared.trained) if whole else prepared.model
-    return Taught(model, lesson.learned(), trainer, done.metrics)
+    return Taught(model, lesson.learned(), trainer, done.metrics, frozen=not method.moves_encoder(learner))
 
 
 def _lesson(
@@ -228,9 +230,12 @@ def _lesson(
                 hidden=True,
             )
             return float(found.mean())
-        vectors = held_out.vectors(
-            learner.trained, batch_size=64, rank=state.process_index, world_size=state.num_processes
-        )
+        if method.moves_encoder(learner):
+            vectors = held_out.vectors(
+                learner.trained, batch_size=64, rank=state.process_index, world_size=state.num_processes
+            )
+        else:
+            vectors = frozen_vectors(held_out, learner.trained, batch_size=64)
         return float(frozen_accuracies(method, vectors, held_out, episodes, material=material).mean())
 
     return lesson, validate

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,18 @@ def store_features(
     """
     readout = find_readout(model)
     name = hashlib.sha256(f"{key} {weights_fingerprint(backbone(model))} {readout}".encode()).hexdigest()
+    compute = partial(_compute, model, features, readout=readout, pad_id=pad_id, batch_size=batch_size)
+    vectors = np.load(kept_file(name, compute), mmap_mode="r", allow_pickle=False)
+    dataset = features.dataset
+    labels = torch.tensor(dataset["labels"][:]) if "labels" in dataset.column_names else None
+    return StoredFeatures(vectors, labels, placeholder_ids(model, 1))
+
+
+def kept_file(name: str, compute: Callable[[Path], None]) -> Path:
+    """The npy file that `compute` writes, now or in an earlier run; of several processes one does.
+
+    name: a digest of all that its content depends on. Raises: DataError where the cache cannot be written.
+    """
     folder = cache_dir() / "backbone"
     with one_at_a_time(name), cache.disk_errors(folder):
         path = _find(folder, name)
@@ -83,15 +96,12 @@ def store_features(
             folder.mkdir(parents=True, exist_ok=True)
             staging = folder / f".{name}.{os.getpid()}.partial"
             try:
-                _compute(model, features, staging, readout=readout, pad_id=pad_id, batch_size=batch_size)
+                compute(staging)
                 path = folder / f"{name}-{cache.file_digest(staging)}.npy"
                 os.replace(staging, path)
             finally:
                 staging.unlink(missing_ok=True)
-    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    dataset = features.dataset
-    labels = torch.tensor(dataset["labels"][:]) if "labels" in dataset.column_names else None
-    return StoredFeatures(vectors, labels, placeholder_ids(model, 1))
+    return path
 
 
 def _find(folder: Path, name: str) -> Path | None:
