@@ -135,7 +135,7 @@ def compare_methods(
     from nlptk.fewshot.comparison import compare, named_recipes
     from nlptk.fewshot.episodes import Protocol
 
-    recipes = named_recipes(job, methods or [job.task["method"]["name"]])
+    recipes = named_recipes(job, methods or [job.task["method"]["name"]], where=recipe_name(source))
     return compare(
         recipes,
         protocol=Protocol(ways, shots[0], queries, episodes, job.seed),

@@ -11,6 +11,7 @@ and that of the manifest itself, find damage and careless edits; they are no sig
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -138,7 +139,7 @@ def save(
             (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
             mode = (staging / MANIFEST).stat().st_mode & 0o777  # as the umask has it; safetensors makes files private
             for path in staging.rglob("*"):
-                if path.is_file():
+                if path.is_file() and path.stat().st_nlink == 1:  # what is shared is another version's too
                     path.chmod(mode)
             flush(staging)
             staging.chmod(0o755)
@@ -245,12 +246,24 @@ def flush(folder: Path) -> None:
             os.close(handle)
 
 
+def set_aside(folder: Path, *, move: bool = True) -> Path:
+    """Rename a folder to the first free one of NAME.1, NAME.2, ..., which is returned; move: or only say which."""
+    numbers = (number for number in itertools.count(1) if not folder.with_name(f"{folder.name}.{number}").exists())
+    aside = folder.with_name(f"{folder.name}.{next(numbers)}")
+    if move:
+        folder.rename(aside)
+    return aside
+
+
 def revise(source: Path, folder: Path, manifest: Manifest, write_changed: Callable[[Path], None]) -> None:
     """Write a new version of the artifact in `source`, which may be `folder` itself, as `save` does.
 
     write_changed: fills a folder with the files that are new or other than before; all others are shared with the old
     version where the file system can (hard links), else copied. manifest: of the new version; its `files` are of the
-    old one, whose digests are kept for what has not changed. Raises: ArtifactError, as `save`.
+    old one, whose digests are kept for what has not changed.
+
+    Raises: ArtifactError, as `save`, and where `source` holds other files than these by now: what another process wrote
+    meanwhile stays.
     """
     with tempfile.TemporaryDirectory(prefix="nlptk-") as scratch:
         write_changed(Path(scratch))
@@ -258,6 +271,8 @@ def revise(source: Path, folder: Path, manifest: Manifest, write_changed: Callab
         kept = {name: digest for name, digest in manifest.files.items() if name not in changed}
 
         def write(staging: Path) -> None:
+            if load_manifest(source, verify=False)[1].files != manifest.files:
+                raise ArtifactError(f"{source}: it was changed since it was loaded; load it again, then do this again")
             for name in kept:
                 (staging / name).parent.mkdir(parents=True, exist_ok=True)
                 _share(source / name, staging / name)

@@ -151,6 +151,8 @@ class Recipe(_Strict):
 
 
 _NAMED = ("task", "strategy", "optimizer")
+_SHORT = {**dict.fromkeys(_NAMED, "name"), "data": "train", "task.method": "name", "task.meta": "train"}
+"""Blocks that a text may stand for, and the key it stands for: what an override adds to such a text goes beside it."""
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -279,8 +281,8 @@ def _set(values: dict[str, Any], path: list[str], value: Any, override: str) -> 
         inner = values.get(part)
         if inner is None:
             inner = {}
-        elif isinstance(inner, str) and depth == 0 and part in (*_NAMED, "data"):
-            inner = {"train" if part == "data" else "name": inner}
+        elif isinstance(inner, str) and (key := _SHORT.get(".".join(path[: depth + 1]))):
+            inner = {key: inner}
         elif not isinstance(inner, dict):
             raise RecipeError(f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a block of keys")
         values[part] = inner

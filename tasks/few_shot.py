@@ -77,6 +77,13 @@ class FewShotOptions(task.TaskOptions):
             raise ValueError("expected a cosine, from -1 to 1")
         return value
 
+    @field_validator("rejection", mode="before")
+    @classmethod
+    def _is_no_boolean(cls, value: Any) -> Any:
+        if value is True:
+            raise ValueError("expected tuned, off or a cosine")
+        return "off" if value is False else value
+
     @model_validator(mode="after")
     def _belong_together(self) -> FewShotOptions:
         if (self.out_of_scope or self.out_of_scope_test) and self.rejection == "off":
@@ -107,7 +114,7 @@ class FewShot(task.Task):
         Column("label", "label", ("label", "intent", "category"), target=True),
     )
     inputs = ("input_ids", "token_type_ids", "position", "labels")
-    headline = ("macro_f1", "out_of_scope_auroc", "log_loss", "ece")
+    headline = ("accuracy_with_rejection", "macro_f1", "out_of_scope_auroc", "log_loss", "ece")
     lower_is_better = frozenset({"loss", "log_loss", "brier", "ece"})
 
     support: Support | None = None
@@ -296,7 +303,7 @@ class FewShot(task.Task):
             probabilities, references, self.space, predictions=decided, bootstrap=bootstrap, seed=seed
         )
         if self.threshold is not None:
-            figures["rejected"] = Figure(float((self.familiarity(vectors) < self.threshold).mean()))
+            figures |= rejection_figures(decided == references, self.familiarity(vectors) < self.threshold)
         parts = labelled_sections(probabilities, decided, references, rows, self.space) if sections else []
         return Scores(figures, parts, label_warnings(decided, references, self.space))
 
@@ -308,6 +315,22 @@ class FewShot(task.Task):
 
     def load_extra(self, folder: Path) -> None:
         self.support = load_support(folder)
+
+
+def rejection_figures(right: np.ndarray, rejected: np.ndarray) -> dict[str, Figure]:
+    """What comes of rejection, all other figures being of the decisions before it.
+
+    right: (rows,) whether the most probable class is the right one; rejected: (rows,) whether it is withheld. Figures:
+    rejected, the share of these; accuracy_with_rejection, of all rows, a rejected one being wrong; accuracy_of_kept, of
+    those that keep their label.
+    """
+    found = {
+        "rejected": Figure(float(rejected.mean())),
+        "accuracy_with_rejection": Figure(float((right & ~rejected).mean())),
+    }
+    if not rejected.all():
+        found["accuracy_of_kept"] = Figure(float(right[~rejected].mean()))
+    return found
 
 
 def mean_by_row(outputs: Sequence[np.ndarray], rows: Sequence[int]) -> np.ndarray:

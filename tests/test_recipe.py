@@ -110,6 +110,14 @@ def test_an_option_without_a_name_belongs_to_the_default() -> None:
     assert recipe.optimizer == {"name": "adamw", "eps": 1e-6}
 
 
+def test_an_override_adds_to_what_a_text_stands_for() -> None:
+    task = nlptk.resolve_recipe(
+        {"task": "few_shot", "model": "m", "data": "d.jsonl"},
+        overrides=["task.method=cloze", "task.method.tuning=none"],
+    ).task
+    assert (task["method"]["name"], task["method"]["tuning"]) == ("cloze", "none")
+
+
 def test_an_override_does_not_change_the_mapping_it_is_laid_over() -> None:
     before = {"training": {"seed": 1}}
     apply_overrides(before, ["training.seed=2"])

@@ -24,6 +24,10 @@ class Cloze(Method):
 
     options: ClozeOptions
     trains = "support"
+    uses = frozenset()
+
+    def reads_new(self) -> bool:
+        return self.options.tuning == "none"
 
     def words(self, names: tuple[str, ...] | list[str]) -> list[str]:
         """The label word of every class. Raises: RecipeError for classes without one, and words of no class."""
@@ -47,7 +51,7 @@ class Cloze(Method):
 
 
 class _RowBatches(torch.utils.data.Dataset[Batch]):
-    """Item i: rows of the i-th batch of a seeded order, which every pass over the rows shuffles anew."""
+    """Item i: rows of the i-th batch of a seeded order; the same batches in every pass, whose order alone changes."""
 
     def __init__(self, rows: LabelledRows, *, batch_size: int, seed: int):
         generator = torch.Generator().manual_seed(seed)

@@ -12,7 +12,7 @@ import numpy as np
 from accelerate import PartialState
 
 from nlptk.environment import Watch
-from nlptk.errors import RecipeError, UnsupportedError
+from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.fewshot.adapting import teach
 from nlptk.fewshot.contract import Learner, Method
 from nlptk.fewshot.data import split_rows, with_class_names, without_repeats
@@ -20,13 +20,23 @@ from nlptk.fewshot.episodes import Episode, Protocol
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies, mean_interval, paired_differences
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
-from nlptk.fewshot.run import BATCH, empty_material, lesson_arguments, settled, taught_by
-from nlptk.recipe import Recipe, to_yaml
+from nlptk.fewshot.run import (
+    BATCH,
+    check_head,
+    empty_material,
+    learner_of,
+    lesson_arguments,
+    make_method_of,
+    settled,
+    taught_by,
+    trains,
+)
+from nlptk.recipe import Recipe, make_recipe, to_yaml
 from nlptk.report import sections, write_report
 from nlptk.report.document import replace_text
 from nlptk.task import Figure, Section
 from nlptk.training.occupation import sole_run
-from nlptk.training.preparation import load_data, prepare
+from nlptk.training.preparation import left_random, load_data, prepare
 from nlptk.training.reporting import context
 
 
@@ -35,13 +45,15 @@ class Comparison:
     """What was measured.
 
     accuracies: method -> shots -> (episodes,); the same episodes for all methods. baseline: the first method's name.
-    report: report.html, beside results.json; episodes: shots -> the file in which the episode list was saved.
+    report: report.html, beside results.json; episodes: shots -> the file in which the episode list was saved; warnings:
+    of what makes a method's figures doubtful.
     """
 
     accuracies: dict[str, dict[int, np.ndarray]]
     baseline: str
     report: Path
     episodes: dict[int, Path]
+    warnings: Sequence[str] = ()
 
     @property
     def figures(self) -> dict[str, dict[int, Figure]]:
@@ -60,7 +72,7 @@ class Comparison:
                 paired = self.differences(k).get(name)
                 more = f"   {_shown(paired)} to {self.baseline}" if paired is not None else ""
                 said.append(f"  {name:<14} {k:>3} shots   {_shown(figure)}{more}")
-        return [*said, f"report  {self.report}"]
+        return [*said, *(f"warning: {line}" for line in self.warnings), f"report  {self.report}"]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for programs."""
@@ -73,6 +85,7 @@ class Comparison:
             "differences": {"to": self.baseline, "by_shots": paired},
             "episodes": paths,
             "report": str(self.report),
+            "warnings": list(self.warnings),
         }
 
 
@@ -93,17 +106,29 @@ def compare(
     Raises: NlptkError: rows that the protocol cannot be drawn from, classes that were meta-trained on, ...
     """
     watch = Watch()
+    jobs = {name: settled(_for_episodes(recipe, output / name), where) for name, recipe in recipes.items()}
+    for name, recipe in jobs.items():
+        least = make_method_of(recipe).least - bool(recipe.task["class_names"])
+        if min(shots) < least:
+            raise RecipeError(
+                f"{where}: {name} learns from {least} examples of a class or more, and shots has {min(shots)}: give "
+                "more shots or task.class_names=true, or leave the method out"
+            )
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
         lists: dict[int, list[Episode]] = {}
-        for name, recipe in recipes.items():
-            job = _Job.prepare(settled(_for_episodes(recipe, output / name), where), where)
+        warnings: list[str] = []
+        for name, recipe in jobs.items():
+            job = _Job.prepare(recipe, where)
             if not lists:
                 lists = {k: _episodes(job.rows, replace(protocol, shots=k), (replay or {}).get(k)) for k in shots}
+                protocol = _protocol_of(lists, protocol)
+            job.rows.check_queries(lists)
             found[name] = job.accuracies(lists)
+            warnings += [f"{name}: {line}" for line in job.warnings]
             watch.lap(name)
         saved = {k: output / f"episodes-{protocol.ways}-way-{k}-shot.json" for k in lists}
-        result = Comparison(found, next(iter(found)), output / "report.html", saved)
+        result = Comparison(found, next(iter(found)), output / "report.html", saved, warnings)
         if PartialState().is_main_process:
             for k, episodes in lists.items():
                 job.rows.pool.save(episodes, saved[k])
@@ -121,7 +146,25 @@ def _for_episodes(recipe: Recipe, output: Path) -> Recipe:
 
 
 def _episodes(rows: LabelledRows, protocol: Protocol, replay: Path | None) -> list[Episode]:
-    return rows.pool.draw_all(protocol) if replay is None else rows.pool.load(replay)
+    if replay is None:
+        return rows.pool.draw_all(protocol)
+    found = rows.pool.load(replay)
+    if (shots := found[0].support.shape[1]) != protocol.shots:
+        raise DataError(
+            f"{replay}: a list of {shots}-shot episodes, replayed as {protocol.shots}-shot; give shots={shots}"
+        )
+    return found
+
+
+def _protocol_of(lists: Mapping[int, Sequence[Episode]], protocol: Protocol) -> Protocol:
+    """What the lists have, which replayed ones may have otherwise than was asked for. Raises: DataError where they
+    differ among themselves."""
+    shapes = {(*e[0].query.shape, len(e)) for e in lists.values()}
+    if len(shapes) > 1:
+        listed = "; ".join(f"{w}-way, {q} queries, {n} episodes" for w, q, n in sorted(shapes))
+        raise DataError(f"replay: the lists differ ({listed}); replay one at a time")
+    ways, queries, episodes = shapes.pop()
+    return replace(protocol, ways=ways, queries=queries, episodes=episodes)
 
 
 @dataclass(frozen=True)
@@ -136,13 +179,17 @@ class _Job:
     args: Any
     adapts: bool
     frozen: bool
+    warnings: Sequence[str]
 
     @classmethod
     def prepare(cls, recipe: Recipe, where: str) -> _Job:
         prepared = prepare(recipe, load_data(recipe))
+        args = lesson_arguments(recipe, prepared, None, where, validated=False)
+        prepared.trained.to(args.device)
         task: Any = prepared.task
         method = make_method(task.settings.method)
-        learner = Learner(task, prepared.tokenizer, prepared.model, prepared.trained, prepared.groups)
+        check_head(prepared, method, where)
+        learner = learner_of(prepared)
         rows = split_rows(prepared, "train")
         if recipe.data.duplicates == "drop":
             rows = rows_without_repeats(rows)
@@ -160,8 +207,7 @@ class _Job:
                 f"strategy {prepared.strategy.name}: what trains changes on the way, which episodes of a few steps do "
                 "not have; use full or lora"
             )
-        args = lesson_arguments(recipe, prepared, None, where, validated=False)
-        return cls(recipe, method, learner, learned, rows, args, adapts, frozen)
+        return cls(recipe, method, learner, learned, rows, args, adapts, frozen, left_random(prepared))
 
     def accuracies(self, lists: Mapping[int, list[Episode]]) -> dict[int, np.ndarray]:
         """shots -> (episodes,)."""
@@ -205,20 +251,23 @@ def rows_without_repeats(rows: LabelledRows) -> LabelledRows:
     return rows.subset(kept, rows.labels[kept], rows.names)
 
 
-def named_recipes(recipe: Recipe, methods: Sequence[str]) -> dict[str, Recipe]:
-    """The recipe once for every method, each with its own defaults, and with `task.meta` where the method has a use for
-    it. Raises: RecipeError for a method that needs it where the recipe has none."""
-    from nlptk import registry
+_UNUSED = {"meta": None, "class_names": False, "pooling": None}
+"""Settings of the task that only some methods have a use for, as they are without them."""
 
-    options: Any = registry.get_task(recipe.task["name"]).Options
+
+def named_recipes(recipe: Recipe, methods: Sequence[str], *, where: str = "recipe") -> dict[str, Recipe]:
+    """The recipe once for every method, each with its own defaults, and with what of the recipe it has a use for: the
+    rows to meta-train on, the strategy of what trains, and the like. Raises: RecipeError for a method there is not."""
     found = {}
     for name in dict.fromkeys(methods):
-        method = {"name": name} if name != recipe.task["method"]["name"] else recipe.task["method"]
-        task = {**{k: v for k, v in recipe.task.items() if k != "name"}, "method": method}
-        if make_method(options.model_validate({**task, "meta": None}).method).trains != "meta":
-            task["meta"] = None
-        checked = options.model_validate(task).model_dump(mode="json")
-        found[name] = recipe.model_copy(update={"task": {"name": recipe.task["name"], **checked}})
+        whole = recipe.model_dump(mode="json")
+        method = {"name": name} if name != whole["task"]["method"]["name"] else whole["task"]["method"]
+        plain = make_recipe({**whole, "task": {**whole["task"], **_UNUSED, "method": method}}, where=where)
+        used = {key: whole["task"][key] for key in make_method_of(plain).uses}
+        chosen = plain.model_copy(update={"task": {**plain.task, **used}})
+        if not trains(chosen):
+            chosen = chosen.model_copy(update={"strategy": make_recipe({**whole, "strategy": "full"}).strategy})
+        found[name] = chosen
     if not found:
         raise RecipeError("methods: none given; name at least one")
     return found
@@ -253,6 +302,7 @@ def _report(result: Comparison, recipes: Mapping[str, Recipe], protocol: Protoco
         "title": f"few-shot episodes · {Path(str(first.data.train)).parent.name or first.data.train}",
         "subtitle": note,
         "headline": {f"{name}, {k} shots": f.to_json() for name, by in figures.items() for k, f in by.items()},
+        "warnings": list(result.warnings),
         "sections": parts,
         "context": {**context(first.seed, watch), **{f"protocol {key}": v for key, v in asdict(protocol).items()}},
     }

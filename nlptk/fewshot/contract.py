@@ -87,6 +87,10 @@ class Method(ABC):
     """What it has a lesson on: nothing, episodes of other classes (where the recipe has such), or the support set."""
     needs_meta: ClassVar[bool] = False
     """Whether it makes no sense without meta-training."""
+    least: ClassVar[int] = 1
+    """Examples of each class that it takes."""
+    uses: ClassVar[frozenset[str]] = frozenset({"class_names", "pooling"})
+    """Those of the task's settings that not all methods have a use for."""
 
     def __init__(self, options: Any):
         self.options = options
@@ -98,6 +102,10 @@ class Method(ABC):
     def meta_lesson(self, learner: Learner, rows: LabelledRows, meta: MetaOptions, *, seed: int) -> Lesson:
         """Meta-training on episodes of rows."""
         raise NotImplementedError
+
+    def reads_new(self) -> bool:
+        """Whether it would read parameters that the checkpoint has not, without training them."""
+        return False
 
     def moves_encoder(self, learner: Learner) -> bool:
         """Whether its lesson changes what the encoder makes of a text."""

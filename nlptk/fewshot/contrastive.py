@@ -28,6 +28,7 @@ class Contrastive(Method):
 
     options: ContrastiveOptions
     trains = "support"
+    least = 2
 
     def head(self, material: Material) -> Head:
         penalty = self.options.inverse_penalty

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,18 @@ def meta_rows(recipe: Recipe, prepared: Prepared) -> Mapping[str, LabelledRows]:
     }
     check_disjoint([rows.pool for rows in found.values()])
     return found
+
+
+def refuse_shared_texts(files: Iterable[LabelledRows], measured: LabelledRows) -> None:
+    """Refuse files with texts of the rows that a model is measured on. Raises: DataError."""
+    known = {text_key([text]) for text in measured.rows["text"]}
+    for rows in files:
+        shared = [text for text in rows.rows["text"] if text_key([text]) in known]
+        if shared:
+            raise DataError(
+                f"{rows.where}: {len(shared)} texts stand in {measured.where} too, such as {shared[0][:60]!r}; what is "
+                "measured must not be learnt from: take them out of one of the two"
+            )
 
 
 def unlabelled_file(

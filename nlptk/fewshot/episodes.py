@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,25 @@ def class_places(rows: np.ndarray) -> np.ndarray:
 class Pool:
     """Rows by class, to draw episodes from.
 
-    labels: (rows,) label ids; names: of the ids; keys: equal for rows of equal text; where: begins messages.
+    labels: (rows,) label ids; names: of the ids; keys: equal for rows of equal text; where: begins messages; undrawn:
+    rows that no episode draws.
+
     Raises: DataError for equal texts, which could come to stand on both sides of an episode.
     """
 
-    def __init__(self, labels: np.ndarray, names: Sequence[str], keys: Sequence[bytes], *, where: str):
-        self.labels, self.names, self.where = labels, list(names), where
-        self.by_class = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+    def __init__(
+        self,
+        labels: np.ndarray,
+        names: Sequence[str],
+        keys: Sequence[bytes],
+        *,
+        where: str,
+        undrawn: Collection[int] = (),
+    ):
+        self.labels, self.names, self.where, self.undrawn = labels, list(names), where, frozenset(undrawn)
+        drawn = np.ones(len(labels), dtype=bool)
+        drawn[list(undrawn)] = False
+        self.by_class = {int(label): np.flatnonzero((labels == label) & drawn) for label in np.unique(labels)}
         self._digest = hashlib.sha256(b"".join([labels.astype("<i8").tobytes(), *keys])).hexdigest()
         again = len(keys) - len(set(keys))
         if again:
@@ -103,7 +115,7 @@ class Pool:
         path.write_text(json.dumps(state) + "\n", encoding="utf-8")
 
     def load(self, path: Path) -> list[Episode]:
-        """The episodes of a list saved for these very rows. Raises: DataError."""
+        """The episodes of a list saved for these very rows. Raises: DataError, also for a list that no seed draws."""
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             known, same = state["format"] == FORMAT, state["rows"] == self._digest
@@ -120,7 +132,27 @@ class Pool:
                 f"{path}: made for other rows than {self.where} (texts, labels or their order differ); give the rows "
                 "it was made for, or make a list of these"
             )
+        if fault := self._fault(episodes):
+            raise DataError(f"{path}: {fault}; make the list anew with nlptk fewshot evaluate")
         return episodes
+
+    def _fault(self, episodes: Sequence[Episode]) -> str | None:
+        """What is wrong with episodes that were read."""
+        if not episodes:
+            return "no episodes"
+        shapes = {(e.classes.shape, e.support.shape, e.query.shape) for e in episodes}
+        classes, support, query = next(iter(shapes))
+        if len(shapes) > 1 or not (classes == support[:1] == query[:1] and len(support) == len(query) == 2):
+            return "episodes of several shapes, or of none"
+        for number, episode in enumerate(episodes):
+            rows = np.concatenate([episode.support, episode.query], axis=1)
+            if rows.min() < 0 or rows.max() >= len(self.labels):
+                return f"episode {number} names a row that there is not"
+            if (self.labels[rows] != episode.classes[:, None]).any() or len(set(episode.classes.tolist())) < classes[0]:
+                return f"episode {number} has a row of another class, or a class twice"
+            if len(np.unique(rows)) < rows.size:
+                return f"episode {number} has a row twice"
+        return None
 
 
 def check_disjoint(pools: Sequence[Pool]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
@@ -55,7 +56,8 @@ def adapted_accuracies(
     material: Material,
     hidden: bool = False,
 ) -> np.ndarray:
-    """(episodes,) accuracy where each support set moves the encoder anew. Episodes are shared among the processes.
+    """(episodes,) accuracy where each support set moves the encoder anew. Episodes are shared among the processes, and
+    what is random in one (dropout) depends on its number and the seed of `material` alone.
 
     adapt: moves `learner.trained` to a support set, in place; afterwards it is as before. hidden: no progress bar.
     """
@@ -70,7 +72,8 @@ def adapted_accuracies(
             rows.subset(part.ravel().tolist(), class_places(part), names)
             for part in (rows.learnt_from(episode), episode.query)
         )
-        with unchanged(learner.trained):
+        with unchanged(learner.trained), torch.random.fork_rng():
+            torch.manual_seed(int(np.random.SeedSequence([material.seed, index]).generate_state(1)[0]))
             adapt(support)
             seen = [part.vectors(learner.trained, batch_size=64) for part in (support, query)]
         given = replace(material, vectors=seen[0], labels=support.labels, names=names)

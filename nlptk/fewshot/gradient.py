@@ -4,8 +4,8 @@ The head reads unit vectors z: its features are z + P z + p, and a class's logit
 class's vector. Meta-training learns P and p (which begin at zero) and one vector that every class starts from, so that
 the start does not know how many classes there will be, and sees them all alike until the first inner step (Ye and Chao
 2022, "How to Train Your MAML to Excel in Few-Shot Classification", arXiv:2106.09517). The step size of each tensor is
-learnt too (Li et al. 2017, "Meta-SGD", arXiv:1707.09835, here one number a tensor, and one for all adapters together).
-All of it stays linear in z.
+learnt too (Li et al. 2017, "Meta-SGD", arXiv:1707.09835, here one number a tensor, and one for all adapters together),
+but for reptile, whose update says nothing of them. All of it stays linear in z.
 
 With an adapter strategy (lora, dora, ia3) the inner steps move the encoder's adapters as well, but for anil, whose
 inner steps move the class vectors alone. Afterwards the encoder stays as the support set made it, and class vectors are
@@ -136,6 +136,7 @@ class GradientMethod(Method):
 
     options: GradientOptions
     trains = "meta"
+    uses = Method.uses | {"meta"}
     needs_meta = True
 
     def moved(self, name: str) -> bool:

@@ -20,6 +20,7 @@ class Prototypical(Method):
 
     options: PrototypicalOptions
     trains = "meta"
+    uses = Method.uses | {"meta"}
 
     def head(self, material: Material) -> Head:
         make = cosine_head if self.options.distance == "cosine" else euclidean_head

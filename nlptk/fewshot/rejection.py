@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from nlptk.errors import DataError
-from nlptk.fewshot.data import unlabelled_file
+from nlptk.fewshot.data import refuse_shared_texts, split_rows, unlabelled_file
 from nlptk.fewshot.rows import LabelledRows
 from nlptk.parts.support import Support, class_means, unit
 from nlptk.recipe import DataSettings
-from nlptk.task import Figure, Preprocessing, Scores
+from nlptk.task import Figure, Scores
+from nlptk.training.preparation import Prepared
 
 KEPT = 0.95
 """Share of the held-out texts in scope that keep their label where none out of scope are given."""
@@ -20,47 +21,59 @@ REJECTED = 0.95
 """Share of the texts out of scope at whose rejection the wrongly rejected ones are counted."""
 
 
-def tune_rejection(
-    task: Any,
-    settings: DataSettings,
-    preprocessing: Preprocessing,
-    held_out: np.ndarray | None,
-    *,
-    trained_on_support: bool,
-    see: Callable[[LabelledRows], np.ndarray],
-) -> dict[str, np.ndarray]:
-    """Set the threshold where the recipe asks for a tuned one. Returns: familiarity of the texts out of scope, those to
-    tune on as `validation`, those to measure on as `test`.
+def out_of_scope_rows(prepared: Prepared, settings: DataSettings, *, on_support: bool) -> dict[str, LabelledRows]:
+    """The texts of no class: those to tune on as `validation`, those to measure on as `test`.
 
-    held_out: vectors of texts in scope; None: each support example counts, seen without its own part in its mean.
-    see: rows -> vectors.
+    on_support: the encoder trains on the support set, which then looks more familiar than new texts will.
+
+    Raises: DataError where there is nothing to tune or to measure on, and for texts that stand in other rows too.
     """
-    strangers = {}
+    task: Any = prepared.task
+    if task.settings.rejection == "tuned" and on_support and "validation" not in prepared.splits:
+        raise DataError(
+            f"task.rejection: method {task.settings.method.name} trains on its support set, which looks more familiar "
+            "than new texts will; give held-out rows (data.validation=FILE or a fraction) or a threshold"
+        )
+    if task.settings.out_of_scope_test and "test" not in prepared.splits:
+        raise DataError("task.out_of_scope_test: nothing in scope to tell it from; give data.test=FILE too")
+    found: dict[str, LabelledRows] = {}
     for split, key in (("validation", "out_of_scope"), ("test", "out_of_scope_test")):
         path = getattr(task.settings, key)
         if path is not None:
-            rows = unlabelled_file(path, settings, task, preprocessing, where=f"task.{key}")
-            strangers[split] = task.familiarity(see(rows))
-    if task.settings.rejection == "tuned":
-        if held_out is None and trained_on_support:
-            raise DataError(
-                f"task.rejection: method {task.settings.method.name} trained on its support set, which looks more "
-                "familiar than new texts will; give held-out rows (data.validation=FILE or a fraction) or a threshold"
-            )
-        known = task.familiarity(held_out) if held_out is not None else leave_one_out(task.support)
-        task.decision["rejection_threshold"] = choose_threshold(known, strangers.get("validation"))
-    return strangers
+            found[split] = unlabelled_file(path, settings, task, prepared.preprocessing, where=f"task.{key}")
+            for name in prepared.splits:
+                refuse_shared_texts([found[split]], split_rows(prepared, name))
+    if len(found) == 2:
+        refuse_shared_texts([found["validation"]], found["test"])
+    return found
+
+
+def tune_rejection(task: Any, held_out: np.ndarray | None, strangers: np.ndarray | None) -> list[str]:
+    """Set the threshold where the recipe asks for a tuned one. Returns: warnings of what it cannot do.
+
+    held_out: vectors of texts in scope; None: each support example counts, seen without its own part in its mean.
+    strangers: (texts,) familiarity of texts out of scope.
+    """
+    if task.settings.rejection != "tuned":
+        return []
+    known = task.familiarity(held_out) if held_out is not None else leave_one_out(task.support)
+    threshold = choose_threshold(known, strangers)
+    task.decision["rejection_threshold"] = threshold
+    if strangers is not None and not (strangers < threshold).any():
+        return [
+            "task.rejection: no threshold tells the texts out of scope from those in scope, so that none is rejected"
+        ]
+    return []
 
 
 def choose_threshold(known: np.ndarray, strangers: np.ndarray | None) -> float:
     """The familiarity below which a text is rejected: it keeps 95 % of the known ones; with strangers, the sum of the
-    shares rightly kept and rightly rejected is greatest (Youden 1950, doi:10.1002/1097-0142(1950)3:1<32)."""
+    shares rightly kept and rightly rejected is greatest (Youden 1950, doi:10.1002/1097-0142(1950)3:1<32), and of equal
+    ones the lowest is taken."""
     if strangers is None or not len(strangers):
         return float(np.quantile(known, 1 - KEPT))
     values = np.unique(np.concatenate([known, strangers]))
-    edges = (values[1:] + values[:-1]) / 2
-    if not len(edges):
-        return float(values[0])
+    edges = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2])  # the first rejects nothing
     kept = 1 - np.searchsorted(np.sort(known), edges) / len(known)
     rejected = np.searchsorted(np.sort(strangers), edges) / len(strangers)
     return float(edges[int(np.argmax(kept + rejected))])

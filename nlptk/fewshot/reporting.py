@@ -64,6 +64,9 @@ def _training_sections(
     recipe: Recipe, prepared: Prepared, trainer: LessonTrainer | None, watch: Watch
 ) -> list[Section]:
     facts = {"method": recipe.task["method"]["name"]}
+    threshold = prepared.task.threshold  # type: ignore[attr-defined]  # of the few-shot task
+    if threshold is not None:
+        facts["no label below a familiarity of"] = f"{threshold:.4f}"
     facts |= {f"{part} (s)": f"{seconds:.1f}" for part, seconds in watch.laps_s.items()}
     curves: list[Section] = []
     if trainer is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from datasets import Dataset, concatenate_datasets
 
 from nlptk.data import fingerprint
 from nlptk.data.normalize import text_key
+from nlptk.errors import DataError
 from nlptk.fewshot.episodes import Episode, Pool
 from nlptk.task import Features, Preprocessing, Task
 from nlptk.training.features import bars_if, make_features
@@ -49,9 +50,23 @@ class LabelledRows:
 
     @cached_property
     def pool(self) -> Pool:
-        """Of the rows that are no names. Raises: DataError, as `Pool`."""
-        keys = [text_key([text]) for text in self.rows["text"][: self.names_from]]
-        return Pool(self.labels[: self.names_from], self.names, keys, where=self.where)
+        """Of the rows that are no names; those that say the same as a name are not drawn. Raises: DataError, as
+        `Pool`."""
+        keys = [text_key([text]) for text in self.rows["text"]]
+        rows = len(self.rows) if self.names_from is None else self.names_from
+        said = set(keys[rows:])
+        undrawn = [row for row, key in enumerate(keys[:rows]) if key in said]
+        return Pool(self.labels[:rows], self.names, keys[:rows], where=self.where, undrawn=undrawn)
+
+    def check_queries(self, lists: Mapping[int, Sequence[Episode]]) -> None:
+        """Refuse lists of episodes, by shots, that draw what a class's name says. Raises: DataError."""
+        undrawn = list(self.pool.undrawn)
+        for shots, episodes in lists.items():
+            if undrawn and any(np.isin(part, undrawn).any() for e in episodes for part in (e.support, e.query)):
+                raise DataError(
+                    f"{self.where}: the {shots}-shot episodes draw texts that are a class's name, which is learnt from "
+                    "too: draw new ones with task.class_names, or leave it out"
+                )
 
     @property
     def names_count(self) -> int:

@@ -15,13 +15,19 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from nlptk import registry
 from nlptk.environment import Watch
-from nlptk.errors import RecipeError
+from nlptk.errors import RecipeError, UnsupportedError
 from nlptk.fewshot.contract import Learner, Lesson, Material, Method
-from nlptk.fewshot.data import meta_rows, split_rows, support_settings, with_class_names
+from nlptk.fewshot.data import (
+    meta_rows,
+    refuse_shared_texts,
+    split_rows,
+    support_settings,
+    with_class_names,
+)
 from nlptk.fewshot.episodes import Protocol, check_disjoint
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies
 from nlptk.fewshot.methods import make_method
-from nlptk.fewshot.rejection import measure_rejection, tune_rejection
+from nlptk.fewshot.rejection import measure_rejection, out_of_scope_rows, tune_rejection
 from nlptk.fewshot.reporting import write_few_shot_report
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.fewshot.training import LessonTrainer, Validate
@@ -64,12 +70,9 @@ def settled(recipe: Recipe, where: str) -> Recipe:
     """The recipe with what the method decides of it."""
     method, meta = recipe.task["method"], recipe.task["meta"]
     made = make_method_of(recipe)
-    trains = made.trains == "support" or (made.trains == "meta" and meta is not None)
-    if method["name"] == "cloze" and method["tuning"] != "full":
-        trains = method["tuning"] == "few"
-        if trains and recipe.strategy["name"] == "full":
-            options = registry.get_strategy("lora").Options().model_dump(mode="json")
-            recipe = recipe.model_copy(update={"strategy": {"name": "lora", **options}})
+    if method["name"] == "cloze" and method["tuning"] == "few" and recipe.strategy["name"] == "full":
+        options = registry.get_strategy("lora").Options().model_dump(mode="json")
+        recipe = recipe.model_copy(update={"strategy": {"name": "lora", **options}})
     if made.needs_meta and meta is None:
         raise RecipeError(
             f"{where}: task.meta: missing; {method['name']} learns its start from rows of other classes: give "
@@ -83,12 +86,35 @@ def settled(recipe: Recipe, where: str) -> Recipe:
             f"{where}: strategy: {recipe.strategy['name']}: the inner steps of method {method['name']} move adapters, "
             "or nothing of the encoder; use lora, dora or ia3, or leave strategy out"
         )
-    if recipe.strategy["name"] != "full" and not trains:
+    if recipe.strategy["name"] != "full" and not trains(recipe):
         raise RecipeError(
             f"{where}: strategy: {recipe.strategy['name']}: with method {method['name']} the encoder stays as it is"
             f"{' without task.meta' if made.trains == 'meta' and not made.needs_meta else ''}; leave strategy out"
         )
     return recipe.model_copy(update={"data": support_settings(recipe.data)})
+
+
+def learner_of(prepared: Prepared) -> Learner:
+    """The model in training."""
+    return Learner(prepared.task, prepared.tokenizer, prepared.model, prepared.trained, prepared.groups)
+
+
+def trains(recipe: Recipe) -> bool:
+    """Whether anything of the encoder or of a start is trained, so that a strategy says what."""
+    method, meta = recipe.task["method"], recipe.task["meta"]
+    if method["name"] == "cloze":
+        return bool(method["tuning"] != "none")
+    kind = make_method_of(recipe).trains
+    return kind == "support" or (kind == "meta" and meta is not None)
+
+
+def check_head(prepared: Prepared, method: Method, where: str) -> None:
+    """Refuse a checkpoint without the output layer that a method reads as it is. Raises: UnsupportedError."""
+    if method.reads_new() and (new := prepared.loaded.new):
+        raise UnsupportedError(
+            f"{where}: task.method.tuning: none, and the checkpoint has no {new[0]}, which would stay random: give a "
+            "checkpoint with its language model's output layer, or tuning=full"
+        )
 
 
 def make_method_of(recipe: Recipe) -> Method:
@@ -103,11 +129,16 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     prepared = prepare(recipe, load_data(recipe))
     task: Any = prepared.task
     method = make_method(task.settings.method)
+    check_head(prepared, method, where)
+    args = lesson_arguments(recipe, prepared, None, where, validated=False)
+    prepared.trained.to(args.device)
     watch.lap("data and model")
     support = with_class_names(split_rows(prepared, "train"), prepared.preprocessing)
+    on_support = trains(recipe) and (method.trains == "support" or method.settles(learner_of(prepared)))
+    strangers = out_of_scope_rows(prepared, recipe.data, on_support=on_support)
     taught = taught_by(recipe, prepared, method, where, support=support)
     watch.lap("training")
-    size = lesson_arguments(recipe, prepared, None, where, validated=False).per_device_eval_batch_size
+    size = args.per_device_eval_batch_size
     see = partial(frozen_vectors if taught.frozen else LabelledRows.vectors, model=taught.model, batch_size=size)
     vectors = {split: see(support if split == "train" else split_rows(prepared, split)) for split in prepared.splits}
     material = Material(
@@ -121,21 +152,15 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     )
     head = method.head(material)
     task.support = Support(tuple(support.rows["text"]), support.labels, vectors["train"], head, taught.learned)
-    strangers = tune_rejection(
-        task,
-        recipe.data,
-        prepared.preprocessing,
-        vectors.get("validation"),
-        trained_on_support=taught.trainer is not None and method.trains == "support",
-        see=see,
-    )
+    unfamiliar = {split: task.familiarity(see(rows)) for split, rows in strangers.items()}
+    told = tune_rejection(task, vectors.get("validation"), unfamiliar.get("validation"))
     scores = _measure(recipe, prepared, vectors)
-    measure_rejection(task, scores, vectors, strangers)
+    measure_rejection(task, scores, vectors, unfamiliar)
     watch.lap("measuring")
     output = Path(recipe.output)
     metrics = {**taught.metrics, **flat(scores)}
     main = taught.trainer is None or taught.trainer.is_world_process_zero()
-    warnings = [*retire_evaluations(output, main=main), *caveats(prepared), *warnings_of(scores)]
+    warnings = [*retire_evaluations(output, main=main), *caveats(prepared), *told, *warnings_of(scores)]
     if main:
         _save(recipe, prepared, taught, scores, metrics, warnings, watch)
     if taught.trainer is not None:
@@ -168,7 +193,7 @@ def taught_by(
     end, where the method has it so. apart_from: rows none of whose classes may be meta-trained on. whole: adapters are
     merged into the model, and are no longer there.
     """
-    learner = Learner(prepared.task, prepared.tokenizer, prepared.model, prepared.trained, prepared.groups)
+    learner = learner_of(prepared)
     lesson, validate = _lesson(recipe, prepared, method, learner, support=support, apart_from=apart_from)
     if lesson is None:
         return Taught(prepared.model, {}, None, {}, frozen=True)
@@ -207,6 +232,9 @@ def _lesson(
     if method.trains == "nothing" or meta is None:
         return None, None
     found = meta_rows(recipe, prepared)
+    for split in ("validation", "test"):
+        if split in prepared.splits:
+            refuse_shared_texts(found.values(), split_rows(prepared, split))
     if apart_from is not None:
         check_disjoint([*(rows.pool for rows in found.values()), apart_from.pool])
     lesson = method.meta_lesson(learner, found["train"], meta, seed=recipe.seed)

@@ -51,7 +51,9 @@ class GradientOptions(TaskOptions):
     name: Literal["maml", "fomaml", "anil", "reptile"]
     inner_steps: int = Field(5, ge=1, description="Gradient steps on a support set in meta-training")
     test_steps: int = Field(10, ge=1, description="Gradient steps on a support set afterwards")
-    inner_learning_rate: float = Field(0.1, gt=0.0, description="Of these steps; meta-training goes on to learn it")
+    inner_learning_rate: float = Field(
+        0.1, gt=0.0, description="Of these steps; meta-training, but for reptile, goes on to learn it"
+    )
     encoder_learning_rate: float = Field(
         0.1, gt=0.0, description="Of these steps for the adapters of strategy lora, dora or ia3; learnt likewise"
     )

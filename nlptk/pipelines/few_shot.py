@@ -40,16 +40,22 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
     (`task.class_names`). output: its folder; default: in place of the one loaded.
 
     Raises:
-        DataError: a class that there is, no example, one that is no text, or one that stands for another class already.
+        DataError: a class that there is (but for case and spaces around it), no example, one that is no text, or one
+            that stands for another class already.
         RecipeError: a name without words where the words of names count.
-        UnsupportedError: a model of another task. ArtifactError: it cannot be written; nothing has changed then.
+        UnsupportedError: a model of another task. ArtifactError: it cannot be written, or another process changed it
+            after it was loaded; nothing has changed then.
     """
     task, support = _few_shot(loaded)
     names = list(task.labels.names)
-    if not name.strip() or name in names:
-        raise DataError(f"class {name!r}: {'has no name' if not name.strip() else 'is there already'}; give another")
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"class {name!r}: has no name; give one")
+    if alike := [known for known in names if known.strip().casefold() == name.strip().casefold()]:
+        raise DataError(f"class {name!r}: is there already{f' as {alike[0]!r}' * (alike[0] != name)}; give another")
     if isinstance(examples, str):
         raise DataError(f"class {name!r}: examples is a text; give a list of texts: [{examples[:30]!r}]")
+    if not isinstance(examples, Iterable):
+        raise DataError(f"class {name!r}: examples is {type(examples).__name__}; give a list of texts")
     own = class_words([name], {}) if task.settings.class_names else []
     texts = _checked([*examples, *own], name, support, names)
     vectors = _vectors(loaded, texts)
@@ -141,10 +147,17 @@ def _renew(
         config.save_pretrained(changed)
 
     artifact.revise(loaded.folder, folder, manifest, write)
+    _retire_evaluations(folder)
     loaded.folder, loaded.manifest = artifact.load_manifest(folder, verify=False)
     loaded.model.config.id2label, loaded.model.config.label2id = space.id2label, space.label2id
     task.labels, task.support = space, renewed
     return folder
+
+
+def _retire_evaluations(folder: Path) -> None:
+    """Move aside what was measured of the version before, where it lies beside the model."""
+    if folder.name == "model" and folder.parent.joinpath(artifact.EVALUATIONS).exists():
+        artifact.set_aside(folder.parent / artifact.EVALUATIONS)
 
 
 class FewShotClassificationPipeline(UntypedPipeline):  # type: ignore[misc]  # see UntypedPipeline
@@ -156,6 +169,7 @@ class FewShotClassificationPipeline(UntypedPipeline):  # type: ignore[misc]  # s
     Raises: ArtifactError for a folder that is no few-shot model of nlptk.
     """
 
+    model: Any
     _load_processor = False
     _load_image_processor = False
     _load_feature_extractor = False
@@ -167,8 +181,12 @@ class FewShotClassificationPipeline(UntypedPipeline):  # type: ignore[misc]  # s
         super().__init__(*args, **kwargs)
         self._loaded = pipeline(self.model.name_or_path, batch_size=self._batch_size or 64, device=self.device)
         _few_shot(self._loaded)
+        self.model = self._loaded.model  # the one that was loaded to find the folder is not needed twice
 
-    def __call__(self, inputs: str | Iterable[str]) -> dict[str, Any] | list[dict[str, Any]] | Iterator[dict[str, Any]]:
+    def __call__(
+        self, inputs: str | Iterable[str], **kwargs: Any
+    ) -> dict[str, Any] | list[dict[str, Any]] | Iterator[dict[str, Any]]:
+        self._sanitize_parameters(**kwargs)
         if isinstance(inputs, str | Mapping | list | tuple):
             found: dict[str, Any] | list[dict[str, Any]] = self._loaded(inputs)
             return found

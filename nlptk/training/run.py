@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import shutil
 import tempfile
@@ -200,11 +199,7 @@ def retire_evaluations(output: Path, *, main: bool) -> list[str]:
     held = output / artifact.EVALUATIONS
     if not held.exists():
         return [said]
-    numbers = (number for number in itertools.count(1) if not held.with_name(f"{held.name}.{number}").exists())
-    aside = held.with_name(f"{held.name}.{next(numbers)}")
-    if main:
-        held.rename(aside)
-    return [f"{said}, whose evaluations are now in {aside}"]
+    return [f"{said}, whose evaluations are now in {artifact.set_aside(held, move=main)}"]
 
 
 def flat(scores: Mapping[str, Scores]) -> dict[str, float]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +62,26 @@ def test_a_list_made_for_other_rows_is_refused(tmp_path: Path) -> None:
     pool().save(pool().draw_all(Protocol(ways=2, shots=1, queries=1, episodes=2)), tmp_path / "list.json")
     with pytest.raises(DataError, match="made for other rows"):
         pool(where="other").load(tmp_path / "list.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda listed: listed.clear(), "no episodes"),
+        (lambda listed: listed[1].update(query=listed[1]["support"]), "has a row twice|several shapes"),
+        (lambda listed: listed[0]["support"][0].__setitem__(0, 1000), "a row that there is not"),
+        (lambda listed: listed[0]["classes"].reverse(), "a row of another class"),
+        (lambda listed: listed[0]["query"].pop(), "several shapes"),
+    ],
+)
+def test_a_list_that_was_edited_is_refused(change: Callable[[Any], Any], said: str, tmp_path: Path) -> None:
+    rows, path = pool(), tmp_path / "episodes.json"
+    rows.save(rows.draw_all(Protocol(ways=2, shots=2, queries=2, episodes=2)), path)
+    state = json.loads(path.read_text())
+    change(state["episodes"])
+    path.write_text(json.dumps(state))
+    with pytest.raises(DataError, match=said):
+        rows.load(path)
 
 
 def test_what_is_no_list_is_refused(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 import nlptk
 import nlptk.pipelines
-from nlptk.errors import DataError, RecipeError, UnsupportedError
+from nlptk.errors import ArtifactError, DataError, RecipeError, UnsupportedError
 from nlptk.fewshot.adapting import teach
+from nlptk.fewshot.rejection import choose_threshold
 from nlptk.training.run import TrainResult
 from tests.contract_cases import KEYWORDS
 from tests.tiny_models import FAMILIES, WORDS, write_checkpoint
@@ -181,9 +182,12 @@ def test_what_cannot_be_added_or_removed_is_refused_and_changes_nothing(trained:
         ("new", "text", "examples is a text"),
         ("new", [" "], "example 0 is empty"),
         ("new", [text.upper()], "stands for"),
+        (" Broken", ["x y"], "is there already as 'broken'"),
+        (None, ["x y"], "has no name"),
+        ("new", None, "examples is NoneType"),
     ):
         with pytest.raises(DataError, match=said):
-            loaded.add_class(name, examples, output=tmp_path / "never")
+            loaded.add_class(name, examples, output=tmp_path / "never")  # type: ignore[arg-type]  # some are wrong
     with pytest.raises(DataError, match="there is none"):
         loaded.remove_class("praise", output=tmp_path / "never")
     assert not (tmp_path / "never").exists()
@@ -278,10 +282,45 @@ def test_class_names_that_say_nothing_are_refused(
         train(checkpoints["bert"], data, tmp_path / "run", "prototypical", class_names=words)
 
 
+def test_what_another_process_changed_after_loading_stays(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    model = train(checkpoints["bert"], data, tmp_path / "run", "prototypical").artifact
+    first, second = nlptk.pipeline(model), nlptk.pipeline(model)
+    first.add_class("praise", ["great service"])
+    with pytest.raises(ArtifactError, match="changed since it was loaded"):
+        second.add_class("refund", ["money back"])
+    labels = nlptk.pipeline(model).task.labels
+    assert labels is not None
+    assert set(labels.names) == {*KEYWORDS, "praise"}
+    train(checkpoints["bert"], data, tmp_path / "run", "contrastive")
+    with pytest.raises(ArtifactError, match="changed since it was loaded"):
+        first.add_class("refund", ["money back"])
+    assert nlptk.pipeline(model).task.options.method.name == "contrastive"  # type: ignore[attr-defined]  # few_shot's
+
+
+def test_a_new_version_leaves_the_old_ones_files_alone_and_its_evaluations_aside(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    result = train(checkpoints["bert"], data, tmp_path / "run", "prototypical")
+    nlptk.evaluate(result.artifact, data["test"], bootstrap=0)
+    weights = result.artifact / "model.safetensors"
+    weights.chmod(0o440)
+    loaded = nlptk.pipeline(result.artifact)
+    loaded.add_class("praise", ["great service"], output=tmp_path / "more")
+    assert weights.stat().st_mode & 0o777 == 0o440
+    assert (result.folder / "evaluations").exists()
+    nlptk.pipeline(result.artifact).remove_class(KEYWORDS[0])
+    assert not (result.folder / "evaluations").exists()
+    assert (result.folder / "evaluations.1").exists()
+
+
 def test_transformers_pipeline_says_the_same(trained: TrainResult) -> None:
     served: Any = transformers.pipeline("few-shot-classification", model=str(trained.artifact))  # type: ignore[call-overload]
     texts = ["the parcel came broken", "my invoice shows"]
     assert served(texts) == nlptk.pipeline(trained.artifact)(texts)
+    with pytest.raises(UnsupportedError, match="takes no top_k"):
+        served(texts, top_k=2)
 
 
 def test_methods_are_compared_on_the_same_episodes_and_a_list_replays(
@@ -304,6 +343,141 @@ def test_methods_are_compared_on_the_same_episodes_and_a_list_replays(
     assert figure.high - figure.value == pytest.approx(half, rel=1e-3)
 
 
+def test_a_text_that_is_a_class_name_is_not_drawn_where_names_are_learnt_from(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = data["meta"].read_text().splitlines()
+    names = sorted({json.loads(row)["label"] for row in rows})
+    rows += [json.dumps({"text": name.upper(), "label": name}) for name in names]
+    own = tmp_path / "rows.jsonl"
+    own.write_text("\n".join(rows) + "\n")
+    keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": own, "duplicates": "keep"}}
+    keys |= {"ways": 3, "shots": [1], "queries": 6}
+    task = {"name": "few_shot", "method": "prototypical", "class_names": True}
+    found = nlptk.compare_methods(task=task, output=tmp_path / "told", episodes=40, **keys)
+    drawn = {
+        row
+        for episode in json.loads(found.episodes[1].read_text())["episodes"]
+        for part in (episode["support"], episode["query"])
+        for row in np.ravel(part).tolist()
+    }
+    assert drawn == set(range(len(rows) - len(names)))
+    other = nlptk.compare_methods(
+        task={"name": "few_shot", "method": "prototypical"}, output=tmp_path / "untold", episodes=40, **keys
+    )
+    with pytest.raises(DataError, match="draw texts that are a class's name"):
+        nlptk.compare_methods(task=task, output=tmp_path / "replayed", episodes=40, replay=[other.episodes[1]], **keys)
+
+
+def test_a_replayed_list_says_what_it_is(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": data["meta"], "duplicates": "drop"}}
+    first = nlptk.compare_methods(**keys, output=tmp_path / "one", ways=3, shots=[2], queries=3, episodes=4)
+    again = nlptk.compare_methods(**keys, output=tmp_path / "two", shots=[2], replay=[first.episodes[2]])
+    assert again.episodes[2].name == "episodes-3-way-2-shot.json"
+    assert (
+        "3-way, 3 queries a class, 4 episodes" in json.loads((tmp_path / "two" / "report.json").read_text())["subtitle"]
+    )
+    with pytest.raises(DataError, match="2-shot episodes, replayed as 1-shot"):
+        nlptk.compare_methods(**keys, output=tmp_path / "three", shots=[1], replay=[first.episodes[2]])
+
+
+def test_what_a_method_has_no_use_for_is_left_out_of_its_recipe(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": data["meta"], "duplicates": "drop"}}
+    keys |= {"ways": 3, "shots": [1], "queries": 2, "episodes": 2, "training": {"disable_tqdm": True}}
+    found = nlptk.compare_methods(
+        task={"name": "few_shot", "class_names": True},
+        strategy="lora",
+        methods=["linear_probe", "contrastive", "cloze"],
+        output=tmp_path / "out",
+        **keys,
+    )
+    assert set(found.accuracies) == {"linear_probe", "contrastive", "cloze"}
+    with pytest.raises(RecipeError, match="did you mean 'linear_probe'"):
+        nlptk.compare_methods(methods=["linear_prob"], output=tmp_path / "typo", **keys)
+    with pytest.raises(RecipeError, match=r"task\.meta: missing"):
+        nlptk.compare_methods(methods=["linear_probe", "maml"], output=tmp_path / "late", **keys)
+    with pytest.raises(RecipeError, match="contrastive learns from 2 examples of a class or more"):
+        nlptk.compare_methods(methods=["linear_probe", "contrastive"], output=tmp_path / "late", **keys)
+    assert not (tmp_path / "late").exists()
+
+
+def test_what_is_random_in_an_episode_depends_on_its_number_alone(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nlptk.fewshot import comparison
+
+    drawn: list[float] = []
+    monkeypatch.setattr(comparison, "teach", lambda *_: drawn.append(float(torch.rand(1))))
+    for methods in (["contrastive"], ["linear_probe", "contrastive"]):
+        nlptk.compare_methods(
+            model=checkpoints["bert"],
+            data={"train": data["meta"], "duplicates": "drop"},
+            methods=methods,
+            output=tmp_path / str(len(methods)),
+            ways=3,
+            shots=[2],
+            queries=2,
+            episodes=4,
+        )
+    assert drawn[:4] == drawn[4:]
+    assert len(set(drawn)) == 4
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({"meta": {"train": "test", **META}}, "stand in data.test too"),
+        ({"rejection": "tuned", "out_of_scope": "support"}, "stand in data.train too"),
+        (
+            {"rejection": "tuned", "out_of_scope": "meta", "out_of_scope_test": "meta"},
+            "stand in task.out_of_scope_test",
+        ),
+    ],
+)
+def test_texts_on_both_sides_are_refused(
+    task: dict[str, Any], said: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = {k: str(data[v]) if isinstance(v, str) and v in data else v for k, v in task.items()}
+    if "meta" in settings:
+        settings["meta"] = {**task["meta"], "train": str(data["test"])}
+    with pytest.raises(DataError, match=said):
+        train(checkpoints["bert"], data, tmp_path / "run", "prototypical", **settings)
+
+
+def test_rejection_counts_in_what_is_measured(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    figures = train(checkpoints["bert"], data, tmp_path / "run", "prototypical", rejection=1.0).figures["test"]
+    assert figures["rejected"].value == 1
+    assert figures["accuracy_with_rejection"].value == 0
+    assert "accuracy_of_kept" not in figures
+    with pytest.raises(DataError, match="nothing in scope to tell it from"):
+        nlptk.train(
+            task={"name": "few_shot", "rejection": "tuned", "out_of_scope_test": str(data["meta"])},
+            model=checkpoints["bert"],
+            data={"train": data["support"], "duplicates": "keep"},
+            output=tmp_path / "alone",
+        )
+
+
+@pytest.mark.parametrize("method", ["contrastive", "fomaml"])
+def test_rejection_is_not_tuned_on_what_the_encoder_trained_on(
+    method: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    meta = {"meta": {"train": str(data["meta"]), **META}} if method == "fomaml" else {}
+    with pytest.raises(DataError, match="trains on its support set"):
+        train(checkpoints["bert"], data, tmp_path / "run", method, strategy="lora", rejection="tuned", **meta)
+
+
+def test_the_threshold_is_the_best_of_all() -> None:
+    apart = choose_threshold(np.array([0.8, 0.9]), np.array([0.1, 0.2]))
+    assert 0.2 < apart < 0.8
+    assert choose_threshold(np.array([0.1, 0.2]), np.array([0.8, 0.9])) <= 0.1  # rejecting anything only does harm
+    assert choose_threshold(np.arange(100) / 100, None) == pytest.approx(0.0495)
+
+
 def test_meta_learning_on_the_classes_that_are_measured_is_refused(
     checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -323,6 +497,7 @@ def test_meta_learning_on_the_classes_that_are_measured_is_refused(
         ({"method": {"name": "cloze", "template": "{text}"}}, "expected {mask} in the template"),
         ({"method": "prototypical", "out_of_scope": "x.jsonl"}, "set rejection=tuned"),
         ({"method": "cloze", "class_names": True}, "has words for its classes"),
+        ({"method": "prototypical", "rejection": True}, "expected tuned, off or a cosine"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(
@@ -339,6 +514,12 @@ def test_a_cloze_without_a_sentinel_or_room_is_refused(
         train(checkpoints["t5"], data, tmp_path / "t5", "cloze")
     with pytest.raises(UnsupportedError, match="must come last"):
         train(checkpoints["gpt2"], data, tmp_path / "gpt2", "cloze")
+    headless = tmp_path / "headless"
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(checkpoints["bert"])
+    tokenizer.save_pretrained(headless)
+    transformers.AutoModel.from_pretrained(checkpoints["bert"]).save_pretrained(headless)
+    with pytest.raises(UnsupportedError, match="would stay random"):
+        train(headless, data, tmp_path / "none", {"name": "cloze", "tuning": "none"})
 
 
 @pytest.mark.parametrize(("family", "template"), [("bert", "{text} it is {mask} ."), ("gpt2", "{text} it is {mask}")])
