@@ -79,6 +79,15 @@ class LabelledRows:
             return episode.support
         return np.concatenate([episode.support, self.names_from + episode.classes[:, None]], axis=1)
 
+    def drawn(self, episodes: Sequence[Episode]) -> tuple[LabelledRows, list[Episode]]:
+        """The rows that episodes draw, and the names; and these episodes with the places that the rows have there."""
+        kept = np.unique(np.concatenate([part.ravel() for e in episodes for part in (e.support, e.query)]))
+        names = np.arange(self.names_from or len(self.rows), len(self.rows))
+        chosen = np.concatenate([kept, names])
+        fewer = self.subset(chosen.tolist(), self.labels[chosen], self.names)
+        placed = [Episode(e.classes, *(np.searchsorted(kept, part) for part in (e.support, e.query))) for e in episodes]
+        return replace(fewer, names_from=None if self.names_from is None else len(kept)), placed
+
     def with_names(self, words: Sequence[str], preprocessing: Preprocessing) -> LabelledRows:
         """These rows, and for each class one with its words."""
         more = Dataset.from_dict({"text": list(words), "label": list(range(len(words)))})

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from nlptk import registry
 from nlptk.environment import Watch
-from nlptk.errors import RecipeError, UnsupportedError
+from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.fewshot.contract import Learner, Lesson, Material, Method
 from nlptk.fewshot.data import (
     meta_rows,
@@ -241,9 +241,12 @@ def _lesson(
     held_out, state = found.get("validation"), PartialState()
     if held_out is None:
         return lesson, None
+    if len(held_out.names) < 2:
+        raise DataError(f"{held_out.where}: rows of one class; give two or more, or leave task.meta.validation out")
     ways = min(meta.ways, len(held_out.names))
     protocol = Protocol(ways, meta.shots, meta.queries, meta.validation_episodes, recipe.seed)
-    episodes = held_out.pool.draw_all(protocol)
+    drawn, episodes = held_out.drawn(held_out.pool.draw_all(protocol))
+    still = None if method.moves_encoder(learner) else frozen_vectors(drawn, learner.trained, batch_size=64)
 
     def validate() -> float:
         material = empty_material(learner, learned=lesson.learned())
@@ -251,20 +254,18 @@ def _lesson(
             found = adapted_accuracies(
                 method,
                 learner,
-                held_out,
+                drawn,
                 episodes,
                 adapt=lambda rows: method.settle(learner, rows, material.learned),
                 material=material,
                 hidden=True,
             )
             return float(found.mean())
-        if method.moves_encoder(learner):
-            vectors = held_out.vectors(
-                learner.trained, batch_size=64, rank=state.process_index, world_size=state.num_processes
-            )
-        else:
-            vectors = frozen_vectors(held_out, learner.trained, batch_size=64)
-        return float(frozen_accuracies(method, vectors, held_out, episodes, material=material).mean())
+        vectors = still
+        if vectors is None:
+            shared = {"rank": state.process_index, "world_size": state.num_processes}
+            vectors = drawn.vectors(learner.trained, batch_size=64, **shared)
+        return float(frozen_accuracies(method, vectors, drawn, episodes, material=material).mean())
 
     return lesson, validate
 
