@@ -65,7 +65,7 @@ class LabelledRows:
             if undrawn and any(np.isin(part, undrawn).any() for e in episodes for part in (e.support, e.query)):
                 raise DataError(
                     f"{self.where}: the {shots}-shot episodes draw texts that are a class's name, which is learnt from "
-                    "too: draw new ones with task.class_names, or leave it out"
+                    "too: draw new ones, beginning with a method that reads class names, or leave task.class_names out"
                 )
 
     @property
