@@ -127,14 +127,13 @@ def compare(
             found[name] = job.accuracies(lists)
             warnings += [f"{name}: {line}" for line in job.warnings]
             watch.lap(name)
-        saved = {k: output / f"episodes-{protocol.ways}-way-{k}-shot.json" for k in lists}
-        result = Comparison(found, next(iter(found)), output / "report.html", saved, warnings)
-        if PartialState().is_main_process:
-            for k, episodes in lists.items():
-                job.rows.pool.save(episodes, saved[k])
-            text = json.dumps(result.to_json(), indent=2)
-            replace_text(output / "results.json", text + "\n")
-            _report(result, recipes, protocol, watch)
+            saved = {k: output / f"episodes-{protocol.ways}-way-{k}-shot.json" for k in lists}
+            result = Comparison(found, next(iter(found)), output / "report.html", saved, warnings)
+            if PartialState().is_main_process:  # after each method: a later one may take hours, or fail
+                for k, episodes in lists.items():
+                    job.rows.pool.save(episodes, saved[k])
+                replace_text(output / "results.json", json.dumps(result.to_json(), indent=2) + "\n")
+                _report(result, recipes, protocol, watch)
     return result
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import nlptk
 from nlptk import artifact
@@ -48,6 +48,19 @@ def test_tiny_gpt_expects_english_better_than_its_form_at_random() -> None:
     models = auto.from_pretrained(folder), auto.from_config(AutoConfig.from_pretrained(folder))
     with torch.no_grad():
         trained, random = (float(model.eval()(input_ids=ids, labels=ids).loss) for model in models)
+    assert trained < random - 2
+
+
+def test_tiny_t5_fills_a_gap_better_than_its_form_at_random() -> None:
+    folder = resolve_checkpoint("nlptk/tiny-t5")
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    given = tokenizer("The old man looked at the sea for a long time, and then <extra_id_0>", return_tensors="pt")
+    missing = tokenizer("<extra_id_0> he turned and went back to the house.", return_tensors="pt")["input_ids"]
+    torch.manual_seed(0)
+    auto: Any = AutoModelForSeq2SeqLM
+    models = auto.from_pretrained(folder), auto.from_config(AutoConfig.from_pretrained(folder))
+    with torch.no_grad():
+        trained, random = (float(model.eval()(**given, labels=missing).loss) for model in models)
     assert trained < random - 2
 
 
