@@ -23,11 +23,12 @@ class Cloze(Method):
     """The head is the vocabulary's: the rows of the label words, before and after training."""
 
     options: ClozeOptions
-    trains = "support"
+    reads_head = True
     uses = frozenset()
 
-    def reads_new(self) -> bool:
-        return self.options.tuning == "none"
+    def __init__(self, options: ClozeOptions):
+        super().__init__(options)
+        self.trains = "nothing" if options.tuning == "none" else "support"
 
     def words(self, names: tuple[str, ...] | list[str]) -> list[str]:
         """The label word of every class. Raises: RecipeError for classes without one, and words of no class."""
@@ -44,9 +45,7 @@ class Cloze(Method):
             weight, bias = word_rows(material.model, ids)
         return Head(weight.float().cpu().numpy(), bias.float().cpu().numpy(), unit_length=False)
 
-    def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson | None:
-        if self.options.tuning == "none":
-            return None
+    def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson:
         return _Masks(self, learner, rows, batch_size=batch_size, seed=seed)
 
 

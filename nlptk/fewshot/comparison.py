@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def compare(
 ) -> Comparison:
     """Every recipe's method on the same episodes of the rows of `data.train`.
 
-    recipes: name -> recipe; they differ in `task` alone. protocol: its shots are replaced by each of `shots`. replay:
-    shots -> a saved list of episodes to use instead of drawing them.
+    recipes: name -> recipe; they differ in `task`, and in `strategy` where nothing trains. protocol: its shots are
+    replaced by each of `shots`. replay: shots -> a saved list of episodes to use instead of drawing them.
 
     Raises: NlptkError: rows that the protocol cannot be drawn from, classes that were meta-trained on, ...
     """
@@ -212,11 +213,8 @@ class _Job:
         """shots -> (episodes,)."""
         material = empty_material(self.learner, learned=self.learned, seed=self.recipe.seed)
         if not self.adapts:
-            encoder = self.learner.model
-            if self.frozen:
-                vectors = frozen_vectors(self.rows, encoder, batch_size=64)
-            else:
-                vectors = self.rows.vectors(encoder, batch_size=64, show=True)
+            see = frozen_vectors if self.frozen else partial(LabelledRows.vectors, show=True)
+            vectors = see(self.rows, model=self.learner.model, batch_size=64)
             return {
                 k: frozen_accuracies(self.method, vectors, self.rows, e, material=material) for k, e in lists.items()
             }
@@ -238,9 +236,7 @@ class _Job:
             return self.method.settle(self.learner, support, self.learned)
         size = int(self.recipe.training.get("per_device_train_batch_size", BATCH))
         lesson = self.method.support_lesson(self.learner, support, batch_size=size, seed=self.recipe.seed)
-        if lesson is not None:
-            teach(lesson, self.args, self.recipe.optimizer)
-        return None
+        return teach(lesson, self.args, self.recipe.optimizer)
 
 
 def rows_without_repeats(rows: LabelledRows) -> LabelledRows:

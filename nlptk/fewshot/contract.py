@@ -83,12 +83,15 @@ class Lesson(ABC):
 class Method(ABC):
     """One way to learn classes from a few examples. A method is made from its options."""
 
-    trains: ClassVar[Literal["nothing", "meta", "support"]] = "nothing"
-    """What it has a lesson on: nothing, episodes of other classes (where the recipe has such), or the support set."""
+    trains: Literal["nothing", "meta", "support"] = "nothing"
+    """What it has a lesson on: nothing, episodes of other classes (where the recipe has such), or the support set. Its
+    options may say."""
     needs_meta: ClassVar[bool] = False
     """Whether it makes no sense without meta-training."""
     least: ClassVar[int] = 1
     """Examples of each class that it takes."""
+    reads_head: ClassVar[bool] = False
+    """Whether it reads the output layer of the checkpoint's language model."""
     uses: ClassVar[frozenset[str]] = frozenset({"class_names", "pooling"})
     """Those of the task's settings that not all methods have a use for."""
 
@@ -103,10 +106,6 @@ class Method(ABC):
         """Meta-training on episodes of rows."""
         raise NotImplementedError
 
-    def reads_new(self) -> bool:
-        """Whether it would read parameters that the checkpoint has not, without training them."""
-        return False
-
     def moves_encoder(self, learner: Learner) -> bool:
         """Whether its lesson changes what the encoder makes of a text."""
         return self.trains != "nothing"
@@ -119,6 +118,6 @@ class Method(ABC):
         """Move what trains to a support set, in place. learned: as in `Material`."""
         raise NotImplementedError
 
-    def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson | None:
-        """Training on the support set; None where the options say that nothing trains."""
+    def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson:
+        """Training on the support set."""
         raise NotImplementedError

@@ -101,16 +101,13 @@ def learner_of(prepared: Prepared) -> Learner:
 
 def trains(recipe: Recipe) -> bool:
     """Whether anything of the encoder or of a start is trained, so that a strategy says what."""
-    method, meta = recipe.task["method"], recipe.task["meta"]
-    if method["name"] == "cloze":
-        return bool(method["tuning"] != "none")
     kind = make_method_of(recipe).trains
-    return kind == "support" or (kind == "meta" and meta is not None)
+    return kind == "support" or (kind == "meta" and recipe.task["meta"] is not None)
 
 
 def check_head(prepared: Prepared, method: Method, where: str) -> None:
-    """Refuse a checkpoint without the output layer that a method reads as it is. Raises: UnsupportedError."""
-    if method.reads_new() and (new := prepared.loaded.new):
+    """Refuse a checkpoint without the output layer that a method reads and never trains. Raises: UnsupportedError."""
+    if method.reads_head and method.trains == "nothing" and (new := prepared.loaded.new):
         raise UnsupportedError(
             f"{where}: task.method.tuning: none, and the checkpoint has no {new[0]}, which would stay random: give a "
             "checkpoint with its language model's output layer, or tuning=full"

@@ -541,6 +541,39 @@ def test_a_cloze_learns_its_words(
     )
 
 
+def test_episodes_of_an_untuned_cloze_are_what_the_language_model_says(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(checkpoints["bert"])
+    model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoints["bert"]).eval()
+    for part in (tokenizer, model):
+        part.save_pretrained(tmp_path / "checkpoint")
+    method = {"name": "cloze", "template": "{text} it is {mask} .", "tuning": "none"}
+    found = nlptk.compare_methods(
+        task={"name": "few_shot", "method": method},
+        model=tmp_path / "checkpoint",
+        data={"train": data["meta"], "duplicates": "drop"},
+        output=tmp_path / "out",
+        ways=3,
+        shots=[1],
+        queries=3,
+        episodes=6,
+    )
+    rows = [json.loads(line) for line in data["meta"].read_text().splitlines()]
+    listed = json.loads(found.episodes[1].read_text())
+    for episode, accuracy in zip(listed["episodes"], found.accuracies["cloze"][1], strict=True):
+        words = tokenizer.convert_tokens_to_ids([listed["names"][label] for label in episode["classes"]])
+        right = []
+        for place, queries in enumerate(episode["query"]):
+            for query in queries:
+                tokens = tokenizer(f"{rows[query]['text']} it is {tokenizer.mask_token} .", return_tensors="pt")
+                at = tokens["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+                with torch.no_grad():
+                    said = model(**tokens).logits[0, at, words]
+                right.append(int(said.argmax()) == place)
+        assert accuracy == pytest.approx(np.mean(right))
+
+
 def test_teaching_for_an_episode_is_what_the_trainer_does(
     checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
