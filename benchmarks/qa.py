@@ -52,7 +52,7 @@ import nlptk
 from nlptk.metrics import answer_figures, best_threshold
 
 MAX_LENGTH, STRIDE, N_BEST, LONGEST = 384, 128, 20, 30
-KEPT = {"save_strategy": "steps", "save_steps": 50, "save_total_limit": 1}
+KEPT = {"save_strategy": "steps", "save_steps": 50, "save_total_limit": 1, "load_best_model_at_end": False}
 """TrainingArguments of a run that can be cut off."""
 
 
