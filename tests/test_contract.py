@@ -105,7 +105,7 @@ def assert_classifies_plainly(artifact: Path, case: Case) -> None:
 
 
 def test_every_task_has_a_case() -> None:
-    # what has a job of its own has a contract of its own: tests/fewshot/test_few_shot_runs.py
+    # what has a job of its own has a contract of its own: tests/fewshot/
     standard = {name for name in registry.tasks() if registry.get_task(name).job == Task.job}
     assert {case.task for case in CASES.values()} == standard
 

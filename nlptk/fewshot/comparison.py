@@ -21,17 +21,8 @@ from nlptk.fewshot.episodes import Episode, Protocol
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies, mean_interval, paired_differences
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
-from nlptk.fewshot.run import (
-    BATCH,
-    check_head,
-    empty_material,
-    learner_of,
-    lesson_arguments,
-    make_method_of,
-    settled,
-    taught_by,
-    trains,
-)
+from nlptk.fewshot.settings import check_head, make_method_of, settled, trains
+from nlptk.fewshot.teaching import BATCH, empty_material, learner_of, lesson_arguments, taught_by
 from nlptk.recipe import Recipe, make_recipe, to_yaml
 from nlptk.report import sections, write_report
 from nlptk.report.document import replace_text

@@ -38,15 +38,25 @@ def split_rows(prepared: Prepared, split: str) -> LabelledRows:
 def with_class_names(rows: LabelledRows, preprocessing: Preprocessing) -> LabelledRows:
     """The rows, and with them the words of the classes' names where `task.class_names` asks for that.
 
-    Raises: RecipeError for names without words, and for words of no class.
+    Raises: RecipeError for names without words, and for words of no class; where other classes are meta-trained on,
+    `refuse_unknown_names` looks for that when their files are read.
     """
     options: Any = rows.task.options
     if not options.class_names:
         return rows
     given = options.class_names if isinstance(options.class_names, Mapping) else {}
-    if options.meta is None and (unknown := sorted(given.keys() - set(rows.names))):
-        raise RecipeError(f"task.class_names: no class {unknown[0]!r}; there are {list(rows.names[:20])}")
+    if options.meta is None:
+        refuse_unknown_names(rows.task, [rows])
     return rows.with_names(class_words(rows.names, given), preprocessing)
+
+
+def refuse_unknown_names(task: Task, files: Iterable[LabelledRows]) -> None:
+    """Refuse words of `task.class_names` for classes that are in none of the files. Raises: RecipeError."""
+    options: Any = task.options
+    names = list(dict.fromkeys(name for rows in files for name in rows.names))
+    given = options.class_names if isinstance(options.class_names, Mapping) else {}
+    if unknown := sorted(given.keys() - set(names)):
+        raise RecipeError(f"task.class_names: no class {unknown[0]!r}; there are {names[:20]}")
 
 
 def label_ids(rows: Dataset) -> np.ndarray:

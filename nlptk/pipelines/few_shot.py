@@ -10,6 +10,7 @@ lie in the artifact. Each call writes a new version in one piece, over the old o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from nlptk.task import LabelSpace
 if TYPE_CHECKING:
     from nlptk.pipelines.artifact import Pipeline
 
+logger = logging.getLogger(__name__)
 UntypedPipeline: Any = TransformersPipeline  # it declares its parts more narrowly than its own subclasses fill them
 
 
@@ -58,7 +60,7 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
         raise DataError(f"class {name!r}: examples is {type(examples).__name__}; give a list of texts")
     own = class_words([name], {}) if task.settings.class_names else []
     texts = _checked([*examples, *own], name, support, names)
-    vectors = _vectors(loaded, texts)
+    vectors = _vectors(loaded, texts, name)
     labels = np.concatenate([support.labels, np.full(len(texts), len(names), dtype=np.int64)])
     everything = np.concatenate([support.vectors, vectors])
     return _renew(loaded, [*names, name], (*support.texts, *texts), labels, everything, output=output)
@@ -113,9 +115,12 @@ def _checked(examples: Iterable[str], name: str, support: Support, names: list[s
     return list(found.values())
 
 
-def _vectors(loaded: Pipeline, texts: list[str]) -> np.ndarray:
-    """(texts, dim) float32."""
+def _vectors(loaded: Pipeline, texts: list[str], name: str) -> np.ndarray:
+    """(texts, dim) float32. Says which texts are not read to their end."""
     found = loaded.task.featurize({"text": texts}, loaded.tokenizer, loaded.manifest.preprocessing)
+    for row, lost in zip(found["row"], found["lost"], strict=True):
+        if lost:
+            logger.warning("class %r: %r: its last %d tokens are not read; shorten it", name, texts[row][:40], lost)
     outputs, features = loaded.run(found, rows=len(texts))
     return np.asarray(loaded.task.pool(outputs, features), dtype=np.float32)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import nlptk
 from tests.contract_cases import KEYWORDS
 from tests.doors import torchrun
-from tests.fewshot.test_few_shot_runs import META, write_classes
+from tests.fewshot.few_shot_rows import META, write_classes
 from tests.tiny_models import WORDS, write_checkpoint
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from nlptk.fewshot.episodes import Protocol
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.recipe import DataSettings
 from nlptk.task import Preprocessing
-from tests.fewshot.test_few_shot_runs import write_classes
+from tests.fewshot.few_shot_rows import write_classes
 from tests.tiny_models import WORDS, write_checkpoint
 
 

@@ -1,0 +1,188 @@
+"""A lesson from a recipe, and the model after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from accelerate import PartialState
+from transformers import PreTrainedModel, TrainingArguments
+
+from nlptk.errors import DataError, RecipeError
+from nlptk.fewshot.contract import Learner, Lesson, Material, Method
+from nlptk.fewshot.data import meta_rows, refuse_shared_texts, refuse_unknown_names, split_rows
+from nlptk.fewshot.episodes import Protocol, check_disjoint
+from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies
+from nlptk.fewshot.rows import LabelledRows, frozen_vectors
+from nlptk.fewshot.training import LessonTrainer, Validate
+from nlptk.recipe import Recipe
+from nlptk.training.arguments import RunFacts, training_arguments
+from nlptk.training.checkpointing import last_checkpoint
+from nlptk.training.identity import run_identity
+from nlptk.training.optimizers import default_learning_rate, default_weight_decay
+from nlptk.training.preparation import Prepared
+from nlptk.training.trainer import Optimization
+
+BATCH = 32
+_META_OWN = ("per_device_train_batch_size", "gradient_accumulation_steps")
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What there is after training. model: plain; learned: what is not in its weights; trainer: None where none ran;
+    frozen: the encoder is as it came."""
+
+    model: PreTrainedModel
+    learned: Mapping[str, np.ndarray]
+    trainer: LessonTrainer | None
+    metrics: Mapping[str, float]
+    frozen: bool
+
+
+def learner_of(prepared: Prepared) -> Learner:
+    """The model in training."""
+    return Learner(prepared.task, prepared.tokenizer, prepared.model, prepared.trained, prepared.groups)
+
+
+def taught_by(
+    recipe: Recipe,
+    prepared: Prepared,
+    method: Method,
+    where: str,
+    *,
+    support: LabelledRows | None = None,
+    apart_from: LabelledRows | None = None,
+    whole: bool = True,
+) -> Taught:
+    """The model after its lesson, if it has one.
+
+    support: what a method trains on that trains on the support set, and what a meta-trained encoder is moved to in the
+    end, where the method has it so. apart_from: rows none of whose classes may be meta-trained on. whole: adapters are
+    merged into the model, and are no longer there.
+    """
+    learner = learner_of(prepared)
+    lesson, validate = _lesson(recipe, prepared, method, learner, support=support, apart_from=apart_from)
+    if lesson is None:
+        return Taught(prepared.model, {}, None, {}, frozen=True)
+    args = lesson_arguments(recipe, prepared, lesson, where, validated=validate is not None)
+    options = {key: value for key, value in recipe.optimizer.items() if key != "name"}
+    trainer = LessonTrainer(
+        lesson,
+        args,
+        task=prepared.task,
+        strategy=prepared.strategy,
+        optimization=Optimization(recipe.optimizer["name"], options, lesson.groups),
+        validate=validate,
+    )
+    trainer.identity = run_identity(recipe, prepared, args)
+    done = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
+    if support is not None and method.trains == "meta" and method.settles(learner):
+        method.settle(learner, support, lesson.learned())
+    model = prepared.strategy.merge(prepared.trained) if whole else prepared.model
+    return Taught(model, lesson.learned(), trainer, done.metrics, frozen=not method.moves_encoder(learner))
+
+
+def _lesson(
+    recipe: Recipe,
+    prepared: Prepared,
+    method: Method,
+    learner: Learner,
+    *,
+    support: LabelledRows | None,
+    apart_from: LabelledRows | None,
+) -> tuple[Lesson | None, Validate | None]:
+    meta = prepared.task.options.meta  # type: ignore[attr-defined]  # of the few-shot task
+    if method.trains == "support":
+        assert support is not None
+        size = int(recipe.training.get("per_device_train_batch_size", BATCH))
+        return method.support_lesson(learner, support, batch_size=size, seed=recipe.seed), None
+    if method.trains == "nothing" or meta is None:
+        return None, None
+    found = meta_rows(recipe, prepared)
+    own = [split_rows(prepared, "train")] if apart_from is None else [apart_from]
+    refuse_unknown_names(prepared.task, [*found.values(), *own])
+    for split in ("validation", "test"):
+        if split in prepared.splits:
+            refuse_shared_texts(found.values(), split_rows(prepared, split))
+    if apart_from is not None:
+        check_disjoint([*(rows.pool for rows in found.values()), apart_from.pool])
+    lesson = method.meta_lesson(learner, found["train"], meta, seed=recipe.seed)
+    held_out, state = found.get("validation"), PartialState()
+    if held_out is None:
+        return lesson, None
+    if len(held_out.names) < 2:
+        raise DataError(f"{held_out.where}: rows of one class; give two or more, or leave task.meta.validation out")
+    ways = min(meta.ways, len(held_out.names))
+    protocol = Protocol(ways, meta.shots, meta.queries, meta.validation_episodes, recipe.seed)
+    drawn, episodes = held_out.drawn(held_out.pool.draw_all(protocol))
+    still = None if method.moves_encoder(learner) else frozen_vectors(drawn, learner.trained, batch_size=64)
+
+    def validate() -> float:
+        material = empty_material(learner, learned=lesson.learned())
+        if method.settles(learner):
+            found = adapted_accuracies(
+                method,
+                learner,
+                drawn,
+                episodes,
+                adapt=lambda rows: method.settle(learner, rows, material.learned),
+                material=material,
+                hidden=True,
+            )
+            return float(found.mean())
+        vectors = still
+        if vectors is None:
+            shared = {"rank": state.process_index, "world_size": state.num_processes}
+            vectors = drawn.vectors(learner.trained, batch_size=64, **shared)
+        return float(frozen_accuracies(method, vectors, drawn, episodes, material=material).mean())
+
+    return lesson, validate
+
+
+def empty_material(learner: Learner, *, learned: Mapping[str, np.ndarray], seed: int = 0) -> Material:
+    """Material without a support set, for episodes to fill in."""
+    nothing = np.zeros((0, 0), dtype=np.float32)
+    labels = np.zeros(0, dtype=np.int64)
+    return Material(nothing, labels, (), learner.model, learner.tokenizer, learned=learned, seed=seed)
+
+
+def lesson_arguments(
+    recipe: Recipe, prepared: Prepared, lesson: Lesson | None, where: str, *, validated: bool
+) -> TrainingArguments:
+    """The recipe's training block over a lesson's defaults."""
+    block = dict(recipe.training)
+    meta = prepared.task.options.meta is not None  # type: ignore[attr-defined]  # of the few-shot task
+    if meta and (given := [key for key in _META_OWN if key in block]):
+        raise RecipeError(
+            f"{where}: training.{given[0]}: in meta-training a batch is an episode; set task.meta.episodes_per_step"
+        )
+    block.pop("per_device_train_batch_size", None)
+    optimizer = recipe.optimizer["name"]
+    rate = default_learning_rate(optimizer, prepared.strategy.lr_kind)
+    watched = {"eval_strategy": "steps", "eval_steps": 0.1, "save_strategy": "steps", "save_steps": 0.1}
+    own = {
+        "num_train_epochs": lesson.epochs if lesson is not None else 1.0,
+        "per_device_train_batch_size": 1,  # an item is a whole batch
+        **(watched if validated else {"eval_strategy": "no"}),
+    }
+    facts = RunFacts(
+        output=recipe.output,
+        seed=recipe.seed,
+        learning_rate=rate if lesson is None or lesson.learning_rate is None else lesson.learning_rate,
+        weight_decay=default_weight_decay(optimizer),
+        primary="accuracy",
+        lower_is_better=prepared.task.lower_is_better,
+        has_validation=validated,
+        packed=True,
+        scheduled=True,  # a loss on vectors leaves poolers and output layers without gradients
+    )
+    args: TrainingArguments = training_arguments({**own, **block}, facts, where=where)
+    if lesson is not None and lesson.per_step > 1:
+        if lesson.per_step % args.world_size:
+            raise RecipeError(
+                f"{where}: task.meta.episodes_per_step: {lesson.per_step} cannot be shared by {args.world_size} "
+                "processes; give a multiple of their number"
+            )
+        args.gradient_accumulation_steps = lesson.per_step // args.world_size
+    return args

@@ -1,0 +1,103 @@
+"""Classes added and removed without training, as new versions of an artifact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import nlptk
+import nlptk.pipelines
+from nlptk.errors import ArtifactError, DataError
+from nlptk.training.run import TrainResult
+from tests.contract_cases import KEYWORDS
+from tests.fewshot.few_shot_rows import train
+
+
+def test_a_class_is_added_and_removed_without_training(trained: TrainResult, tmp_path: Path) -> None:
+    loaded = nlptk.pipeline(trained.artifact)
+    weights = load_file(trained.artifact / "model.safetensors")
+    text = "quick answer now"
+    folder = loaded.add_class("praise", [text, "great service"], output=tmp_path / "more")
+    assert loaded(text)["label"] == "praise"
+    fresh = nlptk.pipeline(folder)
+    assert fresh(text)["label"] == "praise"
+    assert fresh(text)["nearest"][0]["text"] == text
+    assert fresh.manifest.data["version"] == 2
+    for name, value in load_file(folder / "model.safetensors").items():
+        assert torch.equal(weights[name], value)
+    before = nlptk.pipeline(trained.artifact)(["broken", "invoice", "password"])
+    fresh.remove_class("praise")
+    after = nlptk.pipeline(folder)(["broken", "invoice", "password"])
+    for one, other in zip(before, after, strict=True):
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
+
+
+def test_an_example_that_is_not_read_to_its_end_is_told(
+    trained: TrainResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = nlptk.pipeline(trained.artifact)
+    read = loaded.manifest.preprocessing.max_length
+    longest = " ".join(["answer"] * (read - 2))  # and the two special tokens
+    loaded.add_class("praise", [longest], output=tmp_path / "fits")
+    assert not caplog.messages
+    nlptk.pipeline(trained.artifact).add_class("praise", [f"{longest} now quick"], output=tmp_path / "long")
+    assert [message for message in caplog.messages if "its last 2 tokens are not read" in message]
+
+
+def test_what_cannot_be_added_or_removed_is_refused_and_changes_nothing(trained: TrainResult, tmp_path: Path) -> None:
+    loaded = nlptk.pipeline(trained.artifact)
+    text = json.loads((trained.artifact / "support.jsonl").read_text().splitlines()[0])["text"]
+    for name, examples, said in (
+        ("broken", ["x y"], "is there already"),
+        ("new", [], "no examples"),
+        ("new", "text", "examples is a text"),
+        ("new", [" "], "example 0 is empty"),
+        ("new", [text.upper()], "stands for"),
+        (" Broken", ["x y"], "is there already as 'broken'"),
+        (None, ["x y"], "has no name"),
+        ("new", None, "examples is NoneType"),
+    ):
+        with pytest.raises(DataError, match=said):
+            loaded.add_class(name, examples, output=tmp_path / "never")  # type: ignore[arg-type]  # some are wrong
+    with pytest.raises(DataError, match="there is none"):
+        loaded.remove_class("praise", output=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+    assert loaded.task.labels is not None
+    assert set(loaded.task.labels.names) == set(KEYWORDS)
+
+
+def test_what_another_process_changed_after_loading_stays(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    model = train(checkpoints["bert"], data, tmp_path / "run", "prototypical").artifact
+    first, second = nlptk.pipeline(model), nlptk.pipeline(model)
+    first.add_class("praise", ["great service"])
+    with pytest.raises(ArtifactError, match="changed since it was loaded"):
+        second.add_class("refund", ["money back"])
+    labels = nlptk.pipeline(model).task.labels
+    assert labels is not None
+    assert set(labels.names) == {*KEYWORDS, "praise"}
+    train(checkpoints["bert"], data, tmp_path / "run", "contrastive")
+    with pytest.raises(ArtifactError, match="changed since it was loaded"):
+        first.add_class("refund", ["money back"])
+    assert nlptk.pipeline(model).task.options.method.name == "contrastive"  # type: ignore[attr-defined]  # few_shot's
+
+
+def test_a_new_version_leaves_the_old_ones_files_alone_and_its_evaluations_aside(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    result = train(checkpoints["bert"], data, tmp_path / "run", "prototypical")
+    nlptk.evaluate(result.artifact, data["test"], bootstrap=0)
+    weights = result.artifact / "model.safetensors"
+    weights.chmod(0o440)
+    loaded = nlptk.pipeline(result.artifact)
+    loaded.add_class("praise", ["great service"], output=tmp_path / "more")
+    assert weights.stat().st_mode & 0o777 == 0o440
+    assert (result.folder / "evaluations").exists()
+    nlptk.pipeline(result.artifact).remove_class(KEYWORDS[0])
+    assert not (result.folder / "evaluations").exists()
+    assert (result.folder / "evaluations.1").exists()

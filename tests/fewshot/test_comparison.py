@@ -1,0 +1,168 @@
+"""Comparing methods: the same episodes for all, lists that are saved and replayed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+import nlptk
+import nlptk.pipelines
+from nlptk.errors import DataError, RecipeError
+from nlptk.fewshot.adapting import teach
+from tests.fewshot.few_shot_rows import META
+
+
+def test_methods_are_compared_on_the_same_episodes_and_a_list_replays(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": data["meta"], "duplicates": "drop"}}
+    methods = ["linear_probe", "prototypical"]
+    protocol: dict[str, Any] = {"ways": 3, "shots": [1, 2], "queries": 3, "episodes": 12}
+    first = nlptk.compare_methods(**keys, methods=methods, output=tmp_path / "one", **protocol)
+    lists = [first.episodes[shots] for shots in (1, 2)]
+    again = nlptk.compare_methods(**keys, methods=methods, output=tmp_path / "two", replay=lists, **protocol)
+    for method in methods:
+        for shots in (1, 2):
+            assert (first.accuracies[method][shots] == again.accuracies[method][shots]).all()
+    values = first.accuracies["prototypical"][1]
+    figure = first.figures["prototypical"][1]
+    assert figure.value == pytest.approx(values.mean())
+    assert figure.high is not None
+    half = 1.96 * np.std(values, ddof=1) / np.sqrt(len(values))
+    assert figure.high - figure.value == pytest.approx(half, rel=1e-3)
+
+
+def test_a_replayed_list_says_what_it_is(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": data["meta"], "duplicates": "drop"}}
+    first = nlptk.compare_methods(**keys, output=tmp_path / "one", ways=3, shots=[2], queries=3, episodes=4)
+    again = nlptk.compare_methods(**keys, output=tmp_path / "two", shots=[2], replay=[first.episodes[2]])
+    assert again.episodes[2].name == "episodes-3-way-2-shot.json"
+    assert (
+        "3-way, 3 queries a class, 4 episodes" in json.loads((tmp_path / "two" / "report.json").read_text())["subtitle"]
+    )
+    with pytest.raises(DataError, match="2-shot episodes, replayed as 1-shot"):
+        nlptk.compare_methods(**keys, output=tmp_path / "three", shots=[1], replay=[first.episodes[2]])
+
+
+def test_what_a_method_has_no_use_for_is_left_out_of_its_recipe(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": data["meta"], "duplicates": "drop"}}
+    keys |= {"ways": 3, "shots": [1], "queries": 2, "episodes": 2, "training": {"disable_tqdm": True}}
+    found = nlptk.compare_methods(
+        task={"name": "few_shot", "class_names": True},
+        strategy="lora",
+        methods=["linear_probe", "contrastive", "cloze"],
+        output=tmp_path / "out",
+        **keys,
+    )
+    assert set(found.accuracies) == {"linear_probe", "contrastive", "cloze"}
+    with pytest.raises(RecipeError, match="did you mean 'linear_probe'"):
+        nlptk.compare_methods(methods=["linear_prob"], output=tmp_path / "typo", **keys)
+    with pytest.raises(RecipeError, match=r"task\.meta: missing"):
+        nlptk.compare_methods(methods=["linear_probe", "maml"], output=tmp_path / "late", **keys)
+    with pytest.raises(RecipeError, match="contrastive learns from 2 examples of a class or more"):
+        nlptk.compare_methods(methods=["linear_probe", "contrastive"], output=tmp_path / "late", **keys)
+    assert not (tmp_path / "late").exists()
+
+
+def test_what_is_random_in_an_episode_depends_on_its_number_alone(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nlptk.fewshot import comparison
+
+    drawn: list[float] = []
+    monkeypatch.setattr(comparison, "teach", lambda *_: drawn.append(float(torch.rand(1))))
+    for methods in (["contrastive"], ["linear_probe", "contrastive"]):
+        nlptk.compare_methods(
+            model=checkpoints["bert"],
+            data={"train": data["meta"], "duplicates": "drop"},
+            methods=methods,
+            output=tmp_path / str(len(methods)),
+            ways=3,
+            shots=[2],
+            queries=2,
+            episodes=4,
+        )
+    assert drawn[:4] == drawn[4:]
+    assert len(set(drawn)) == 4
+
+
+def test_meta_learning_on_the_classes_that_are_measured_is_refused(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    task = {"name": "few_shot", "method": "anil", "meta": {"train": str(data["meta"]), **META}}
+    rows = {"train": data["meta"], "duplicates": "drop"}
+    with pytest.raises(DataError, match="never trained on"):
+        nlptk.compare_methods(
+            task=task, model=checkpoints["bert"], data=rows, output=tmp_path, ways=3, shots=[1], queries=2, episodes=2
+        )
+
+
+def test_episodes_of_an_untuned_cloze_are_what_the_language_model_says(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(checkpoints["bert"])
+    model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoints["bert"]).eval()
+    for part in (tokenizer, model):
+        part.save_pretrained(tmp_path / "checkpoint")
+    method = {"name": "cloze", "template": "{text} it is {mask} .", "tuning": "none"}
+    found = nlptk.compare_methods(
+        task={"name": "few_shot", "method": method},
+        model=tmp_path / "checkpoint",
+        data={"train": data["meta"], "duplicates": "drop"},
+        output=tmp_path / "out",
+        ways=3,
+        shots=[1],
+        queries=3,
+        episodes=6,
+    )
+    rows = [json.loads(line) for line in data["meta"].read_text().splitlines()]
+    listed = json.loads(found.episodes[1].read_text())
+    for episode, accuracy in zip(listed["episodes"], found.accuracies["cloze"][1], strict=True):
+        words = tokenizer.convert_tokens_to_ids([listed["names"][label] for label in episode["classes"]])
+        right = []
+        for place, queries in enumerate(episode["query"]):
+            for query in queries:
+                tokens = tokenizer(f"{rows[query]['text']} it is {tokenizer.mask_token} .", return_tensors="pt")
+                at = tokens["input_ids"][0].tolist().index(tokenizer.mask_token_id)
+                with torch.no_grad():
+                    said = model(**tokens).logits[0, at, words]
+                right.append(int(said.argmax()) == place)
+        assert accuracy == pytest.approx(np.mean(right))
+
+
+def test_teaching_for_an_episode_is_what_the_trainer_does(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nlptk.fewshot import training
+
+    weights = []
+    for by_hand in (False, True):
+        if by_hand:
+
+            def taught(self: Any, resume_from_checkpoint: Any = None) -> Any:
+                teach(self._lesson, self.args, {"name": "adamw"})
+                return transformers.trainer_utils.TrainOutput(0, 0.0, {})
+
+            monkeypatch.setattr(training.LessonTrainer, "train", taught)
+        torch.manual_seed(0)
+        result = nlptk.train(
+            task={"name": "few_shot", "method": "contrastive"},
+            model=checkpoints["bert"],
+            data={"train": data["support"], "test": data["test"], "duplicates": "keep"},
+            dropout={"hidden": 0.0, "attention": 0.0},
+            training={"disable_tqdm": True, "save_strategy": "no", "learning_rate": 1e-3},
+            bootstrap=0,
+            output=tmp_path / str(by_hand),
+        )
+        weights.append(load_file(result.artifact / "model.safetensors"))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-6, rtol=0)
