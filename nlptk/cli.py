@@ -296,7 +296,8 @@ def train_tokenizer(
     files: Annotated[list[str], typer.Argument(help="Texts: .txt, .jsonl, each also .gz; globs")],
     output: Annotated[str, typer.Option(help="Folder to write")],
     family: Annotated[
-        Literal["bert", "gpt2", "llama", "t5"], typer.Option(help="Whose special tokens and default kind it has")
+        Literal["bert", "modernbert", "gpt2", "llama", "t5"],
+        typer.Option(help="Whose special tokens and default kind it has"),
     ],
     kind: Annotated[
         Literal["word", "character", "bpe", "wordpiece", "unigram"] | None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nlptk.checkpoints import quiet
 FAMILIES = ("bert", "gpt2", "t5")
 SPREAD = 0.2
 """Of initial weights: ten times the usual, so that features of untrained models differ between texts."""
-OTHER_FORMS = ("distilbert", "roberta", "llama")
+OTHER_FORMS = ("distilbert", "roberta", "modernbert", "llama")
 WORDS = [
     "the",
     "parcel",
@@ -77,7 +78,8 @@ def _lines() -> Iterator[str]:
         yield " ".join(WORDS[start : start + 9])
 
 
-def _word_pieces() -> PreTrainedTokenizerFast:
+def _word_pieces(*, types: bool = True) -> PreTrainedTokenizerFast:
+    """types: token types are an input; a ModernBERT has none."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = sorted(set("".join(WORDS)))
     # the trainer numbers pieces like ##a in an order that changes from process to process, unless they are given
@@ -101,7 +103,7 @@ def _word_pieces() -> PreTrainedTokenizerFast:
         sep_token="[SEP]",
         mask_token="[MASK]",
         model_max_length=128,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if types else []), "attention_mask"],
     )
 
 
@@ -162,6 +164,16 @@ def _config(family: str, size: int) -> PreTrainedConfig:
         # RoBERTa's positions begin after the padding index
         "roberta": {**bert, "max_position_embeddings": 129, "pad_token_id": 0},
         "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 128},
+        "modernbert": {
+            **bert,
+            "pad_token_id": 0,
+            "cls_token_id": 2,
+            "sep_token_id": 3,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            "local_attention": 16,
+            "classifier_pooling": "mean",  # as the published ones
+        },
         "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, **ends},
         "llama": {**bert, "num_key_value_heads": 2, **ends},
         "t5": {
@@ -181,7 +193,13 @@ def _config(family: str, size: int) -> PreTrainedConfig:
 def write_checkpoint(family: str, folder: Path, *, seed: int = 0) -> Path:
     """A checkpoint without a head: two layers, hidden size 32, seeded."""
     torch.manual_seed(seed)
-    tokenizer = {"gpt2": _byte_pairs, "llama": _byte_pairs, "t5": _unigram}.get(family, _word_pieces)()
+    made: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
+        "gpt2": _byte_pairs,
+        "llama": _byte_pairs,
+        "t5": _unigram,
+        "modernbert": partial(_word_pieces, types=False),
+    }
+    tokenizer = made.get(family, _word_pieces)()
     model: PreTrainedModel = AutoModel.from_config(_config(family, len(tokenizer)))  # type: ignore[no-untyped-call]
     with quiet():
         model.save_pretrained(folder)

@@ -28,6 +28,7 @@ from nlptk.training.dropout import FIELDS, override_dropout
 
 _AUTO_CLASSES: dict[Family, str] = {
     "bert": "AutoModelForMaskedLM",
+    "modernbert": "AutoModelForMaskedLM",
     "gpt2": "AutoModelForCausalLM",
     "llama": "AutoModelForCausalLM",
     "t5": "AutoModelForSeq2SeqLM",

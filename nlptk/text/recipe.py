@@ -13,11 +13,17 @@ from nlptk.errors import RecipeError
 from nlptk.faults import faults
 from nlptk.recipe import Fraction, given_values, recipe_name
 
-Family = Literal["bert", "gpt2", "llama", "t5"]
+Family = Literal["bert", "modernbert", "gpt2", "llama", "t5"]
 Kind = Literal["word", "character", "bpe", "wordpiece", "unigram"]
 Size = Literal["tiny", "mini", "small"]
 
-NATIVE_KIND: dict[Family, Kind] = {"bert": "wordpiece", "gpt2": "bpe", "llama": "bpe", "t5": "unigram"}
+NATIVE_KIND: dict[Family, Kind] = {
+    "bert": "wordpiece",
+    "modernbert": "bpe",
+    "gpt2": "bpe",
+    "llama": "bpe",
+    "t5": "unigram",
+}
 """The kind of tokenizer each family is known with."""
 
 
@@ -70,7 +76,7 @@ class ModelSettings(_Strict):
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:
         if self.checkpoint is None and self.family is None:
-            raise ValueError("give family (bert, gpt2, llama or t5) with size, or checkpoint")
+            raise ValueError("give family (bert, modernbert, gpt2, llama or t5) with size, or checkpoint")
         for name, value in (("family", self.family), ("size", self.size), ("config", self.config)):
             if self.checkpoint is not None and value:
                 raise ValueError(f"checkpoint says {name} already; leave {name} out")

@@ -27,6 +27,11 @@ class Shape:
         return 4 * self.width
 
     @property
+    def gated(self) -> int:
+        """Of a gated feed-forward, which has three matrices: two thirds make the same size (Shazeer 2020)."""
+        return self.inner * 2 // 3 // 8 * 8
+
+    @property
     def spread(self) -> float:
         """Standard deviation of the initial weights: BERT's and GPT-2's 0.02 belongs to their width of 768, and the
         sums of a narrower layer need larger weights. With it a tiny BERT left its first plateau sooner: 6.54 against
@@ -83,6 +88,11 @@ def _bert(shape: Shape) -> dict[str, Any]:
     }
 
 
+def _modernbert(shape: Shape) -> dict[str, Any]:
+    # classifiers pool as the published checkpoints' do: [CLS] is not trained for anything by masked words
+    return {**_bert(shape), "intermediate_size": shape.gated, "classifier_pooling": "mean"}
+
+
 def _gpt2(shape: Shape) -> dict[str, Any]:
     return {
         "n_embd": shape.width,
@@ -93,9 +103,8 @@ def _gpt2(shape: Shape) -> dict[str, Any]:
 
 
 def _llama(shape: Shape) -> dict[str, Any]:
-    # a gated feed-forward has three matrices, so two thirds of the width make the same size (Shazeer 2020)
-    inner = {"intermediate_size": shape.inner * 2 // 3 // 8 * 8}
-    return {**_bert(shape), **inner, "num_key_value_heads": shape.heads, "tie_word_embeddings": True}
+    own = {"intermediate_size": shape.gated, "num_key_value_heads": shape.heads, "tie_word_embeddings": True}
+    return {**_bert(shape), **own}
 
 
 def _t5(shape: Shape) -> dict[str, Any]:
@@ -108,13 +117,17 @@ def _t5(shape: Shape) -> dict[str, Any]:
     }
 
 
-_SHAPED = {"bert": _bert, "gpt2": _gpt2, "llama": _llama, "t5": _t5}
+_SHAPED = {"bert": _bert, "modernbert": _modernbert, "gpt2": _gpt2, "llama": _llama, "t5": _t5}
 
 
 def _special_ids(family: Family, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     pad = tokenizer.pad_token_id
     if family == "bert":
         return {"pad_token_id": pad}
+    if family == "modernbert":
+        first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+        framing = {"cls_token_id": first, "sep_token_id": last, "bos_token_id": first, "eos_token_id": last}
+        return {"pad_token_id": pad, **framing}
     ends = {"eos_token_id": tokenizer.eos_token_id}
     if family == "t5":
         return {**ends, "pad_token_id": pad, "decoder_start_token_id": pad}

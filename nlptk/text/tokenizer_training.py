@@ -31,19 +31,21 @@ class SpecialTokens:
 
 
 _END_OF_TEXT = SpecialTokens({"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"})
+_BERT = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 SPECIAL: dict[Family, SpecialTokens] = {
     "bert": SpecialTokens(
-        {
-            "pad_token": "[PAD]",
-            "unk_token": "[UNK]",
-            "cls_token": "[CLS]",
-            "sep_token": "[SEP]",
-            "mask_token": "[MASK]",
-        },
+        _BERT,
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         inputs=("input_ids", "token_type_ids", "attention_mask"),
     ),
+    "modernbert": SpecialTokens(_BERT, single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]"),
     "gpt2": _END_OF_TEXT,
     "llama": _END_OF_TEXT,
     "t5": SpecialTokens(

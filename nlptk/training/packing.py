@@ -5,7 +5,7 @@ every row: under flash attention by its own variable-length kernels, elsewhere b
 over the rows of a padded block just for the attention product and gathering them back, which costs two copies and no
 wasted matrix product. The batch carries transformers' own names for such sequences (`cu_seq_lens_q`, `max_length_q`).
 
-Whether a model form allows it is measured, not listed: `install` compares packed and padded logits on two short random
+Whether a model form allows it is measured, not listed: `install` compares packed and padded logits on two random
 rows and refuses a form on which they differ (T5's relative position bias; a decoder that recomputes positions).
 """
 
@@ -21,11 +21,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from nlptk.batches import label_batch
+from nlptk.checkpoints import model_limit
 from nlptk.errors import UnsupportedError
 from nlptk.training.readout import Readout, backbone, find_readout
 
 ATTENTION = "nlptk_packed"
 TOLERANCE = 1e-4  # float32 rounding between two orders of summation stays far below it on two short rows
+LONGEST_WINDOW = 1024
+"""Sliding windows are tried out up to this many tokens; longer ones would take a long row for a short trial."""
 
 
 class _Spread(torch.autograd.Function):
@@ -71,7 +74,7 @@ def packed_attention(
     """Attention of transformers' interface, (1, heads, tokens, head size) -> (1, tokens, heads, head size).
 
     packed_slots: (tokens,) place of each token in the padded block; packed_mask: (rows, longest), True at tokens.
-    Without them it is the ordinary sdpa attention.
+    Without them it is the ordinary sdpa attention. A layer that passes `sliding_window` sees no further than that.
     """
     if packed_slots is None or packed_mask is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
@@ -85,9 +88,13 @@ def packed_attention(
         return block.view(rows, longest, heads, size).transpose(1, 2)
 
     mask = packed_mask[:, None, None, :]
+    places = torch.arange(longest, device=mask.device)
+    back = places[:, None] - places[None, :]
     causal = kwargs.pop("is_causal", None)
     if causal if causal is not None else getattr(module, "is_causal", True):
-        mask = mask & torch.ones(longest, longest, dtype=torch.bool, device=mask.device).tril()
+        mask = mask & (back >= 0)
+    if (window := kwargs.get("sliding_window")) is not None:
+        mask = mask & (back.abs() < window)
     output, _ = sdpa_attention_forward(
         module, spread(query), spread(key), spread(value), mask, is_causal=False, **kwargs
     )
@@ -171,10 +178,13 @@ class Packing:
     def _after(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if kwargs.get("packed_slots") is None:
             return None
-        if self.readout == "tokens":  # the head gets what it would get of padded rows, and so does the task
-            rows, longest = kwargs["packed_mask"].shape
-            block = _Spread.apply(output.last_hidden_state[0], kwargs["packed_slots"], rows * longest)  # type: ignore[no-untyped-call]
-            output.last_hidden_state = block.view(rows, longest, -1)
+        if self.readout in ("tokens", "mean"):
+            mask = kwargs["packed_mask"]
+            block = _Spread.apply(output.last_hidden_state[0], kwargs["packed_slots"], mask.numel())  # type: ignore[no-untyped-call]
+            block = block.view(*mask.shape, -1)
+            if self.readout == "mean":  # as one token, which is its own mean
+                block = block.sum(dim=1, keepdim=True) / mask.sum(dim=1)[:, None, None]
+            output.last_hidden_state = block  # what the head, and the task, get of padded rows
             return output
         read = output.last_hidden_state[0, kwargs["packed_reads"]][:, None]
         output.last_hidden_state = read
@@ -192,17 +202,19 @@ class Packing:
 
     @torch.no_grad()
     def difference(self) -> float:
-        """Largest difference between packed and padded logits of two short random rows."""
+        """Largest difference between packed and padded logits of two random rows, one longer than a layer's window."""
         device = next(self._model.parameters()).device
-        size = self._model.config.get_text_config().vocab_size
+        config = self._model.config.get_text_config()
+        size, window = config.vocab_size, getattr(config, "sliding_window", None)
+        longest = 7 + min(window or 0, LONGEST_WINDOW, (model_limit(self._model) or LONGEST_WINDOW) - 7)
         generator = torch.Generator().manual_seed(0)
-        rows = [torch.randint(4, size, (length,), generator=generator).tolist() for length in (7, 4)]
-        padded = torch.zeros(2, 7, dtype=torch.long)
-        mask = torch.zeros(2, 7, dtype=torch.long)
+        rows = [torch.randint(4, size, (length,), generator=generator).tolist() for length in (longest, 4)]
+        padded = torch.zeros(2, longest, dtype=torch.long)
+        mask = torch.zeros(2, longest, dtype=torch.long)
         for index, row in enumerate(rows):
             padded[index, : len(row)] = torch.tensor(row)
             mask[index, : len(row)] = 1
-        pad = self._model.config.get_text_config().pad_token_id
+        pad = config.pad_token_id
         padded[mask == 0] = pad if pad is not None else 0
         packed = {
             key: value.to(device) if isinstance(value, torch.Tensor) else value

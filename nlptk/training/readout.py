@@ -1,8 +1,9 @@
 """Where a head reads the backbone, found by experiment, and a stand-in backbone that hands stored features to it.
 
-A sequence classifier's head reads one vector a sequence: the pooled output, the first token's hidden state or the last
-token's; a token classifier's reads them all. Which one is found by feeding the head random backbone outputs and looking
-where gradients arrive, so no list of model names is kept and a new architecture needs no change here.
+A sequence classifier's head reads one vector a sequence: the pooled output, the first token's hidden state, the last
+token's, or the mean of all; a token classifier's reads them all. Which one is found by feeding the head random backbone
+outputs and looking where gradients arrive, so no list of model names is kept and a new architecture needs no change
+here.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from transformers.utils.generic import ModelOutput
 
 from nlptk.errors import UnsupportedError
 
-Readout = Literal["pooled", "first", "last", "tokens"]
-"""The vector a head reads of each row, or `tokens`: it reads them all."""
+Readout = Literal["pooled", "first", "last", "mean", "tokens"]
+"""The vector a head reads of each row, or `tokens`: it reads them all, each by itself."""
 
 
 @dataclass
@@ -94,6 +95,7 @@ def find_readout(model: PreTrainedModel) -> Readout:
         ids = placeholder_ids(model, size[0], size[1]).to(parameter.device)
         logits = model(input_ids=ids, features=pooled, hidden=hidden)[0]
         by_token, by_pooled = torch.autograd.grad(logits.sum(), (hidden, pooled), allow_unused=True)
+        averaged = model(input_ids=ids, features=pooled, hidden=hidden.mean(dim=1, keepdim=True).expand(size))[0]
     model.train(training)
     if by_pooled is not None and by_pooled.abs().sum() > 0 and by_token is None:
         return "pooled"
@@ -103,7 +105,7 @@ def find_readout(model: PreTrainedModel) -> Readout:
     if read == [size[1] - 1]:
         return "last"
     if read == list(range(size[1])):
-        return "tokens"
+        return "mean" if torch.allclose(averaged, logits, atol=1e-5) else "tokens"
     raise UnsupportedError(f"{type(model).__name__}: its head reads tokens {read} of 3, not one vector a sequence")
 
 
@@ -121,5 +123,9 @@ def read_features(output: Any, readout: Readout, attention_mask: torch.Tensor) -
         pooled: torch.Tensor = output.pooler_output
         return pooled
     hidden: torch.Tensor = output.last_hidden_state
+    if readout == "mean":
+        weights = attention_mask[:, :, None].to(hidden)
+        mean: torch.Tensor = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+        return mean
     last = attention_mask.sum(dim=1) - 1 if readout == "last" else torch.zeros_like(attention_mask[:, 0])
     return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]

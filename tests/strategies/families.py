@@ -41,6 +41,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "bert": BERT,
     "distilbert": {"dim": 16, "n_layers": LAYERS, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 64},
     "roberta": BERT,
+    "modernbert": {**BERT, "cls_token_id": CLS, "sep_token_id": EOS, "global_attn_every_n_layers": 2},
     "gpt2": {"n_embd": 16, "n_layer": LAYERS, "n_head": 2, "n_positions": 64},
     "llama": {**BERT, "num_key_value_heads": 2},
     "t5": {

@@ -21,15 +21,16 @@ from nlptk.strategies.trainable import parts_report
 from tests.strategies.families import ALL, SEQUENCE, TEXT, batch, build, disturb, logits, output, tokenizer
 
 ADAPTERS = ["lora", "dora", "ia3", "prompt_tuning"]
-HEAD_SIZE = {"bert": 51, "distilbert": 323, "roberta": 323, "gpt2": 48, "llama": 48, "t5": 323}
+HEAD_SIZE = {"bert": 51, "distilbert": 323, "roberta": 323, "modernbert": 323, "gpt2": 48, "llama": 48, "t5": 323}
 
 
 def head_size(form: str) -> dict[str, int]:
     """Of a classifier, or a linear layer on 16 hidden units; the output layer of what writes text stays frozen."""
-    head = form.partition("-")[2]
+    family, _, head = form.partition("-")
     if not head:
         return {"head": HEAD_SIZE[form]}
-    return {"token": {"head": 16 * 3 + 3}, "answer": {"head": 16 * 2 + 2}}.get(head, {})
+    before = 16 * 16 + 16 if family == "modernbert" else 0  # dense layer and norm, in all of its heads
+    return {"token": {"head": before + 16 * 3 + 3}, "answer": {"head": before + 16 * 2 + 2}}.get(head, {})
 
 
 def make(name: str, **options: object) -> PeftStrategy:

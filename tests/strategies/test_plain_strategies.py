@@ -28,7 +28,7 @@ def at(step: int, total: int = 100, per_epoch: float = 10) -> Progress:
 
 def refused(name: str, form: str) -> bool:
     if name == "bitfit":
-        return form.startswith(("llama", "t5"))
+        return form.startswith(("modernbert", "llama", "t5"))
     headless = form.endswith(("-text", "-bare")) and form != "llama-text"
     return headless and name in ("feature_extraction", "lp_ft")
 

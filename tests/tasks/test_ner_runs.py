@@ -19,7 +19,7 @@ from tests.tiny_models import WORDS, write_checkpoint
 
 THINGS = {"parcel": "ITEM", "invoice": "ITEM", "account": "ITEM", "refund": "ACT", "reset": "ACT"}
 WINDOW = 32
-PACKED = ("bert", "roberta", "distilbert", "gpt2", "llama")
+PACKED = ("bert", "roberta", "distilbert", "modernbert", "gpt2", "llama")
 
 
 def _rows(count: int = 48) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def _batches(result: nlptk.TrainResult) -> str:
     return str(facts["batches"])
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "gpt2", "llama", "t5"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert", "gpt2", "llama", "t5"])
 def test_every_family_learns_and_serves_in_transformers_pipeline(family: str, tmp_path: Path) -> None:
     """A decoder reads left to right, and here nothing to the right of a word decides its tag."""
     rows = _rows()

@@ -96,7 +96,7 @@ def _first_loss(result: nlptk.TrainResult) -> float:
     return float(next(entry["eval_loss"] for entry in history if "eval_loss" in entry))
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "t5"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "gpt2", "llama", "t5"])
 def test_extraction_learns_and_is_a_plain_question_answering_model(
     family: str, data: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -65,7 +65,7 @@ def test_separators_are_not_masked(tokenizers: dict[str, PreTrainedTokenizerBase
         assert (objective.example(ids, np.random.default_rng(seed))["labels"] == 20).all()
 
 
-@pytest.mark.parametrize("form", ["bert", "roberta", "distilbert", "electra", "albert"])
+@pytest.mark.parametrize("form", ["bert", "modernbert", "roberta", "distilbert", "electra", "albert"])
 def test_the_head_sees_the_chosen_tokens_alone_and_says_the_same(
     tokenizers: dict[str, PreTrainedTokenizerBase], form: str
 ) -> None:

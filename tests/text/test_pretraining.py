@@ -38,6 +38,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 ALONE = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 AUTO = {
     "bert": "AutoModelForMaskedLM",
+    "modernbert": "AutoModelForMaskedLM",
     "gpt2": "AutoModelForCausalLM",
     "llama": "AutoModelForCausalLM",
     "t5": "AutoModelForSeq2SeqLM",

@@ -60,7 +60,7 @@ def test_the_backbone_sees_every_row_once_in_all_epochs(
     assert sum(seen) == 22
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "gpt2", "llama", "t5"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "modernbert", "gpt2", "llama", "t5"])
 def test_the_artifacts_logits_are_the_heads_on_the_features(
     tiny: dict[str, Path], rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:

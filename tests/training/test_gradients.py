@@ -25,7 +25,7 @@ def test_an_accumulated_batch_is_the_whole_batch(
     assert_same_weights(weights(whole), weights(accumulated), atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "gpt2", "llama"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "modernbert", "gpt2", "llama"])
 def test_a_packed_step_is_a_padded_step(tiny: dict[str, Path], rows: Path, tmp_path: Path, family: str) -> None:
     once = {"max_steps": 1}
     packed = train(tiny[family], rows, tmp_path / "packed", packing=True, training=once)

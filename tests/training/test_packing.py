@@ -17,9 +17,12 @@ from tests.tiny_models import write_checkpoint
 LENGTHS = (9, 3, 14, 1, 6)
 
 
-def _model(family: str, folder: Path) -> PreTrainedModel:
+def _model(form: str, folder: Path) -> PreTrainedModel:
+    """form: a family, with `-cls` one whose classifier reads the first token."""
+    family, _, pooling = form.partition("-")
     checkpoint = write_checkpoint(family, folder / family)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3)
+    own = {"classifier_pooling": pooling} if pooling else {}
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3, **own)
     model.config.pad_token_id = 0
     model.config.get_text_config().pad_token_id = 0
     model.train(False)
@@ -41,7 +44,7 @@ def _gradients(model: PreTrainedModel, batch: Mapping[str, object]) -> dict[str,
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "gpt2", "llama"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "modernbert", "modernbert-cls", "gpt2", "llama"])
 def test_gradients_equal_the_padded_paths(family: str, tmp_path: Path) -> None:
     model = _model(family, tmp_path)
     padded = _gradients(model, dict(pad_batch(_rows(), 0)))
@@ -54,8 +57,8 @@ def test_gradients_equal_the_padded_paths(family: str, tmp_path: Path) -> None:
 
 
 TOKEN_HEADS = {
-    "AutoModelForTokenClassification": ("bert", "distilbert", "roberta", "gpt2", "llama"),
-    "AutoModelForQuestionAnswering": ("bert", "roberta", "gpt2", "llama"),
+    "AutoModelForTokenClassification": ("bert", "distilbert", "roberta", "modernbert", "gpt2", "llama"),
+    "AutoModelForQuestionAnswering": ("bert", "roberta", "modernbert", "gpt2", "llama"),
     "AutoModelForCausalLM": ("gpt2", "llama"),
 }
 

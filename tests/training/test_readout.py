@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from nlptk.errors import UnsupportedError
 from nlptk.training.readout import (
@@ -16,7 +17,25 @@ from nlptk.training.readout import (
 )
 from tests.strategies.families import SEQUENCE, TEXTS, build, logits, tokenizer
 
-READS = {"bert": "pooled", "distilbert": "first", "roberta": "first", "gpt2": "last", "llama": "last", "t5": "last"}
+READS = {
+    "bert": "pooled",
+    "distilbert": "first",
+    "roberta": "first",
+    "modernbert": "first",
+    "modernbert mean": "mean",
+    "gpt2": "last",
+    "llama": "last",
+    "t5": "last",
+}
+
+
+def _form(name: str) -> PreTrainedModel:
+    """A family's sequence classifier, with `mean` one that reads the mean of the tokens."""
+    family, _, pooling = name.partition(" ")
+    model = build(family)
+    if pooling:
+        model.config.classifier_pooling = pooling
+    return model
 
 
 def _ending_text() -> dict[str, torch.Tensor]:
@@ -25,18 +44,18 @@ def _ending_text() -> dict[str, torch.Tensor]:
 
 
 def test_every_form_has_an_entry() -> None:
-    assert set(READS) == set(SEQUENCE)
+    assert {name.partition(" ")[0] for name in READS} == set(SEQUENCE)
 
 
-@pytest.mark.parametrize("family", SEQUENCE)
-def test_the_readout_of_each_form_is_found(family: str) -> None:
-    assert find_readout(build(family)) == READS[family]
+@pytest.mark.parametrize("form", READS)
+def test_the_readout_of_each_form_is_found(form: str) -> None:
+    assert find_readout(_form(form)) == READS[form]
 
 
-@pytest.mark.parametrize("family", SEQUENCE)
+@pytest.mark.parametrize("form", READS)
 @torch.no_grad()
-def test_the_head_on_what_it_reads_gives_the_models_logits(family: str) -> None:
-    model = build(family)
+def test_the_head_on_what_it_reads_gives_the_models_logits(form: str) -> None:
+    model = _form(form)
     batch = _ending_text()
     captured = []
     hook = backbone(model).register_forward_hook(lambda module, args, output: captured.append(output))
@@ -48,9 +67,9 @@ def test_the_head_on_what_it_reads_gives_the_models_logits(family: str) -> None:
     torch.testing.assert_close(head, whole, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", SEQUENCE)
-def test_probing_leaves_model_gradients_and_generator_as_they_were(family: str) -> None:
-    model = build(family).train()
+@pytest.mark.parametrize("form", READS)
+def test_probing_leaves_model_gradients_and_generator_as_they_were(form: str) -> None:
+    model = _form(form).train()
     base, state = backbone(model), torch.random.get_rng_state()
     find_readout(model)
     assert backbone(model) is base
