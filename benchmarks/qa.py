@@ -190,7 +190,7 @@ def with_nlptk(args: argparse.Namespace, folder: str) -> dict[str, float]:
 
 def unseen(args: argparse.Namespace, folder: str) -> dict[str, float]:
     """The artifact on questions that it never saw: figures, and seconds for all of it."""
-    rows = write(Path(folder) / "unseen.jsonl", read(args.unseen, args.rows))
+    rows = write(Path(folder) / "unseen.jsonl", read(args.unseen, args.unseen_rows or args.rows))
     started = time.perf_counter()
     found = nlptk.evaluate(args.artifact, str(rows), output=Path(folder) / "report", bootstrap=0).figures
     return {"seconds": time.perf_counter() - started, "EM": found["exact_match"].value, "F1": found["f1"].value}
@@ -204,7 +204,7 @@ def apart(args: argparse.Namespace, contender: str, seed: int, artifact: str) ->
     words = [sys.executable, __file__, "--contender", contender, "--seed", str(seed), "--artifact", artifact]
     if args.keep:
         words += ["--keep", str(args.keep / f"{contender}-{seed}")]
-    for name in ("data", "model", "rows", "epochs", "batch_size", "learning_rate", "padding", "unseen"):
+    for name in ("data", "model", "rows", "epochs", "batch_size", "learning_rate", "padding", "unseen", "unseen_rows"):
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
@@ -219,6 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train, validation and test .json")
     parser.add_argument("--unseen", type=Path, default=None, help="SQuAD file that is measured and never trained on")
+    parser.add_argument("--unseen-rows", type=int, default=None, help="questions of it, evenly spread; default: --rows")
     parser.add_argument("--model", default=None)
     parser.add_argument("--rows", type=int, default=None, help="questions of each file; default: all")
     parser.add_argument("--epochs", type=float, default=3)
