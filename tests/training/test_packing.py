@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,6 +133,16 @@ def test_a_form_whose_packed_logits_differ_is_refused(tmp_path: Path, monkeypatc
     assert packed is None
     assert "differ by 5.0e-01" in reason
     assert model.config._attn_implementation != packing.ATTENTION
+
+
+def test_a_window_that_the_layers_do_not_pass_is_noticed(tmp_path: Path) -> None:
+    model = _model("modernbert", tmp_path)
+    base: Any = model.get_submodule("model")
+    for layer in base.layers:
+        layer.attn.sliding_window = None  # the mask of padded rows has it all the same
+    packed, reason = packing.install(model)
+    assert packed is None
+    assert "differ by" in reason
 
 
 def test_a_removed_packing_leaves_the_model_as_it_was(tmp_path: Path) -> None:
