@@ -146,6 +146,7 @@ def load_model(
 
     checkpoint = resolve_checkpoint(checkpoint)
     config = config or load_config(checkpoint, revision)
+    padded_with = config.get_text_config().pad_token_id
     _fit_config(config, task, tokenizer)
     name = task.auto_class(config)
     head = "AutoModelForCausalLM" if name == WARM_START else name
@@ -162,6 +163,7 @@ def load_model(
         else:
             loaded = _read(auto, checkpoint, config, revision)
         _grow_embeddings(loaded.model, len(tokenizer))
+    _check_positions(checkpoint, loaded.model, tokenizer, padded_with)
     task.prepare_model(loaded.model)
     return loaded
 
@@ -237,6 +239,25 @@ def _grow_embeddings(model: PreTrainedModel, size: int) -> None:
             part.resize_token_embeddings(size)
 
 
+def _check_positions(
+    checkpoint: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, padded_with: int | None
+) -> None:
+    """Refuse a tokenizer that pads otherwise than a model whose positions are counted from its padding (RoBERTa's).
+
+    padded_with: the checkpoint's own padding id. Raises: UnsupportedError.
+    """
+    counts = any(
+        name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+        for name, module in model.named_modules()
+    )
+    if counts and padded_with is not None and padded_with != tokenizer.pad_token_id:
+        raise UnsupportedError(
+            f"model: {checkpoint}: its positions are counted from its padding token, {padded_with}, and its tokenizer "
+            f"pads with {tokenizer.pad_token_id}; give the tokenizer the same: tokenizer.pad_token = "
+            f"{tokenizer.convert_ids_to_tokens(padded_with)!r}, and save it"
+        )
+
+
 def _fit_config(config: PretrainedConfig, task: Task, tokenizer: PreTrainedTokenizerBase) -> None:
     """What the task and the tokenizer say of the model, set in its configuration."""
     for key, value in task.config_overrides().items():
@@ -244,7 +265,8 @@ def _fit_config(config: PretrainedConfig, task: Task, tokenizer: PreTrainedToken
     text_config = config.get_text_config()
     text_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
     if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
-        config.decoder_start_token_id = tokenizer.pad_token_id
+        first = getattr(getattr(config, "decoder", None), "bos_token_id", None)  # of T5Gemma
+        config.decoder_start_token_id = tokenizer.pad_token_id if first is None else first
 
 
 def refuse_pickle(checkpoint: str) -> None:

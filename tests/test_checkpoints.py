@@ -175,3 +175,13 @@ def test_offline_mode_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArtifactError, match="cannot be loaded"):
         load_tokenizer("google/bert_tiny")
     assert asked == []
+
+
+def test_positions_that_are_counted_from_another_padding_token_are_refused(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint("roberta", tmp_path / "roberta")
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "pad_token_id": 4}))
+    with pytest.raises(
+        UnsupportedError, match=r"counted from its padding token, 4, .* pads with 0.*tokenizer.pad_token"
+    ):
+        load_model(str(checkpoint), _task(), load_tokenizer(str(checkpoint)))

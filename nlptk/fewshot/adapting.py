@@ -27,7 +27,7 @@ def unchanged(module: torch.nn.Module) -> Iterator[None]:
 def teach(lesson: Lesson, args: TrainingArguments, optimizer: Mapping[str, Any]) -> None:
     """What the Trainer does with a lesson in one process, without what it costs to make one: logs, checkpoints, state.
 
-    args: learning rate, weight decay, schedule, clipping, epochs and seed count. optimizer: the recipe's.
+    args: learning rate, weight decay, schedule, clipping, epochs, bf16 and seed count. optimizer: the recipe's.
     """
     batches: Any = lesson.batches
     epochs = args.num_train_epochs
@@ -52,7 +52,9 @@ def teach(lesson: Lesson, args: TrainingArguments, optimizer: Mapping[str, Any])
     lesson.module.train()
     for batch in _in_order(batches, steps, seed=args.data_seed or 0):
         moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-        torch.autograd.backward(lesson.loss(lesson.module, moved))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=args.bf16):
+            loss = lesson.loss(lesson.module, moved)
+        torch.autograd.backward(loss)
         if args.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm)
         made.step()

@@ -5,6 +5,9 @@ Schick and Schuetze 2021, "Exploiting Cloze Questions for Few Shot Text Classifi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch.nn import functional
 
@@ -15,6 +18,9 @@ from nlptk.parts.class_names import spoken
 from nlptk.parts.cloze import word_ids, word_rows
 from nlptk.parts.methods import ClozeOptions
 from nlptk.parts.support import Head
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LABELS = "labels"
 
@@ -30,17 +36,31 @@ class Cloze(Method):
         super().__init__(options)
         self.trains = "nothing" if options.tuning == "none" else "support"
 
-    def words(self, names: tuple[str, ...] | list[str]) -> list[str]:
-        """The label word of every class. Raises: RecipeError for classes without one, and words of no class."""
+    def check_names(self, names: Sequence[str]) -> None:
         given = self.options.label_words
         if given is None:
-            return [spoken(name) for name in names]
+            return
         if missing := [name for name in names if name not in given]:
             raise RecipeError(f"task.method.label_words: none for {missing}; give one for each of {list(names)}")
-        return [given[name] for name in names]
+        if unknown := sorted(given.keys() - set(names)):
+            raise RecipeError(f"task.method.label_words: no class {unknown[0]!r}; there are {list(names[:20])}")
+
+    def ids(self, names: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+        """Token ids of every class's label word; of a class that was added later, its name's. Raises: RecipeError for
+        two classes with the same."""
+        given = self.options.label_words or {}
+        found = word_ids(tokenizer, [given.get(name, spoken(name)) for name in names])
+        first: dict[tuple[int, ...], str] = {}
+        for name, ids in zip(names, found, strict=True):
+            if (other := first.setdefault(tuple(ids), name)) != name:
+                raise RecipeError(
+                    f"task.method.label_words: classes {other!r} and {name!r} have the same word, and nothing "
+                    "tells them apart; give one of them another"
+                )
+        return found
 
     def head(self, material: Material) -> Head:
-        ids = word_ids(material.tokenizer, self.words(list(material.names)))
+        ids = self.ids(material.names, material.tokenizer)
         with torch.no_grad():
             weight, bias = word_rows(material.model, ids)
         return Head(weight.float().cpu().numpy(), bias.float().cpu().numpy(), unit_length=False)
@@ -69,7 +89,7 @@ class _RowBatches(torch.utils.data.Dataset[Batch]):
 class _Masks(Lesson):
     def __init__(self, method: Cloze, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int):
         self._learner = learner
-        self._ids = word_ids(learner.tokenizer, method.words(list(rows.names)))
+        self._ids = method.ids(rows.names, learner.tokenizer)
         self.module, self.groups = learner.trained, learner.groups
         self.batches = _RowBatches(rows, batch_size=batch_size, seed=seed)
 

@@ -185,6 +185,7 @@ class _Job:
         if recipe.data.duplicates == "drop":
             rows = rows_without_repeats(rows)
         rows = with_class_names(rows, prepared.preprocessing)
+        method.check_names(rows.names)
         learned: Mapping[str, np.ndarray] = {}
         frozen = False
         adapts = method.trains == "support" or method.settles(learner)
@@ -193,6 +194,11 @@ class _Job:
             learned, frozen = taught.learned, taught.frozen
             if not adapts:
                 learner = replace(learner, model=taught.model, trained=taught.model)
+        elif args.gradient_accumulation_steps > 1:
+            raise RecipeError(
+                f"{where}: training.gradient_accumulation_steps: an episode's training takes a step a batch; leave it "
+                "out, or give a larger training.per_device_train_batch_size"
+            )
         elif prepared.strategy.scheduled():
             raise UnsupportedError(
                 f"strategy {prepared.strategy.name}: what trains changes on the way, which episodes of a few steps do "

@@ -63,8 +63,9 @@ class Lesson(ABC):
     module: torch.nn.Module
     groups: Sequence[Group]
     batches: torch.utils.data.Dataset[Batch]
-    per_step: int = 1
-    """Batches whose mean gradient makes a step, over all processes together."""
+    per_step: int | None = None
+    """Batches whose mean gradient makes a step, over all processes together; None: one of each process, times
+    `training.gradient_accumulation_steps`."""
     epochs: ClassVar[float] = 1.0
     """Default of `training.num_train_epochs`."""
     learning_rate: ClassVar[float | None] = None
@@ -101,6 +102,9 @@ class Method(ABC):
     @abstractmethod
     def head(self, material: Material) -> Head:
         """The head of a support set."""
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Refuse classes that it cannot learn by their names. names: all that there are. Raises: RecipeError."""
 
     def meta_lesson(self, learner: Learner, rows: LabelledRows, meta: MetaOptions, *, seed: int) -> Lesson:
         """Meta-training on episodes of rows."""

@@ -14,27 +14,21 @@ import numpy as np
 import torch
 
 from nlptk.errors import DataError, MissingExtraError
-from nlptk.fewshot.contract import Batch, Learner, Lesson, Material, Method
+from nlptk.fewshot.contract import Batch, Learner, Lesson
+from nlptk.fewshot.linear_probe import LinearProbe
 from nlptk.fewshot.rows import LabelledRows, row_vectors
 from nlptk.parts.methods import ContrastiveOptions
-from nlptk.parts.support import Head, logistic_head
 
 FIRST, SECOND, SAME = "first", "second", "same"
 """Of a batch: (pairs,) places of the two examples, and 1.0 where they are of one class, else 0.0."""
 
 
-class Contrastive(Method):
-    """The encoder trains on the support set."""
+class Contrastive(LinearProbe):
+    """The encoder trains on the support set; its head is linear_probe's."""
 
-    options: ContrastiveOptions
+    options: ContrastiveOptions  # type: ignore[assignment]  # with a penalty, as linear_probe's
     trains = "support"
     least = 2
-
-    def head(self, material: Material) -> Head:
-        penalty = self.options.inverse_penalty
-        return logistic_head(
-            material.vectors, material.labels, material.names, inverse_penalty=penalty, seed=material.seed
-        )
 
     def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson:
         return _Pairs(self.options, learner, rows, batch_size=batch_size, seed=seed)

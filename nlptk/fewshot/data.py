@@ -106,11 +106,21 @@ def meta_rows(recipe: Recipe, prepared: Prepared) -> Mapping[str, LabelledRows]:
     return found
 
 
+def refuse_classes_without_rows(support: LabelledRows) -> None:
+    """Refuse a support set in which a class has no example. Raises: DataError."""
+    counts = np.bincount(support.labels, minlength=len(support.names))
+    if empty := [support.names[place] for place in np.flatnonzero(counts == 0).tolist()]:
+        raise DataError(
+            f"{support.where}: no row has the label {empty[0]!r} ({len(empty)} of {len(counts)} classes are so); give "
+            "each an example, or name only the others as data.label_names"
+        )
+
+
 def refuse_shared_texts(files: Iterable[LabelledRows], measured: LabelledRows) -> None:
     """Refuse files with texts of the rows that a model is measured on. Raises: DataError."""
-    known = {text_key([text]) for text in measured.rows["text"]}
+    known = {text_key([text]) for text in measured.texts}
     for rows in files:
-        shared = [text for text in rows.rows["text"] if text_key([text]) in known]
+        shared = [text for text in rows.texts if text_key([text]) in known]
         if shared:
             raise DataError(
                 f"{rows.where}: {len(shared)} texts stand in {measured.where} too, such as {shared[0][:60]!r}; what is "

@@ -76,8 +76,8 @@ def adapted_accuracies(
             torch.manual_seed(int(np.random.SeedSequence([material.seed, index]).generate_state(1)[0]))
             adapt(support)
             seen = [part.vectors(learner.trained, batch_size=64) for part in (support, query)]
-        given = replace(material, vectors=seen[0], labels=support.labels, names=names)
-        found.append((index, accuracy(method, given, seen[1], query.labels)))
+            given = replace(material, vectors=seen[0], labels=support.labels, names=names)
+            found.append((index, accuracy(method, given, seen[1], query.labels)))  # a head may read the weights
     if state.num_processes > 1:
         found = gather_object(found)
     return np.array([value for _, value in sorted(found)])

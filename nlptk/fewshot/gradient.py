@@ -1,9 +1,10 @@
 """maml, fomaml, anil, reptile: a start from which a few gradient steps on a support set go far.
 
 The head reads unit vectors z: its features are z + P z + p, and a class's logit is SCALE times their product with the
-class's vector. Meta-training learns P and p (which begin at zero) and one vector that every class starts from, so that
-the start does not know how many classes there will be, and sees them all alike until the first inner step (Ye and Chao
-2022, "How to Train Your MAML to Excel in Few-Shot Classification", arXiv:2106.09517). The step size of each tensor is
+class's vector. Meta-training learns P and p (which begin at zero). All classes start from one vector, so that the start
+does not know how many classes there will be, and sees them all alike until the first inner step (Ye and Chao 2022, "How
+to Train Your MAML to Excel in Few-Shot Classification", arXiv:2106.09517); what they share cancels in the softmax, so
+the vector is zero. The step size of each tensor is
 learnt too (Li et al. 2017, "Meta-SGD", arXiv:1707.09835, here one number a tensor, and one for all adapters together),
 but for reptile, whose update says nothing of them. All of it stays linear in z.
 
@@ -31,9 +32,9 @@ from nlptk.parts.support import Head, unit
 from nlptk.strategies.contract import Group
 
 SCALE = 10.0
-START, PROJECTION, SHIFT, RATE = "start", "projection", "shift", "rate."
+PROJECTION, SHIFT, RATE = "projection", "shift", "rate."
 CLASSES = "classes"
-"""Parameter of the inner loop: (ways, dim), each row at first the start."""
+"""Parameter of the inner loop: (ways, dim), zero at first."""
 SUPPORT, QUERY = "support", "query"
 ENCODER = "encoder"
 """`encoder.NAME`: an adapter's parameter in the inner loop; `encoder` alone: the step size of all of them."""
@@ -49,7 +50,6 @@ class MetaHead(torch.nn.Module):
 
     def __init__(self, dim: int, *, rate: float, encoder_rate: float | None = None):
         super().__init__()
-        self.start = torch.nn.Parameter(torch.zeros(dim))
         self.projection = torch.nn.Parameter(torch.zeros(dim, dim))
         self.shift = torch.nn.Parameter(torch.zeros(dim))
         rates = dict.fromkeys((CLASSES, PROJECTION, SHIFT), rate)
@@ -61,7 +61,7 @@ class MetaHead(torch.nn.Module):
 
     def begin(self, ways: int) -> Parameters:
         """Parameters of the inner loop before its first step."""
-        return {CLASSES: self.start.expand(ways, -1), PROJECTION: self.projection, SHIFT: self.shift}
+        return _begin(self.projection, self.shift, ways)
 
     def rates(self) -> Parameters:
         return {name: value.exp() for name, value in self.log_rates.items()}
@@ -84,14 +84,16 @@ def adapt(
 ) -> Parameters:
     """Parameters after gradient steps on a support set.
 
-    support: the set in parts, each with its labels (rows,); the loss is the mean over all rows. moved: which parameters
-    the steps move; first_order: the steps' gradients count as constants (no second derivatives).
+    support: the set in parts, each with its labels (rows,); the loss is the mean over all classes of the mean over
+    their rows. moved: which parameters the steps move; first_order: the steps' gradients count as constants (no second
+    derivatives).
     """
-    rows = sum(len(labels) for _, labels in support)
+    counts = torch.bincount(torch.cat([labels for _, labels in support]), minlength=len(parameters[CLASSES]))
+    weight = 1 / (counts.clamp(min=1) * (counts > 0).sum())
 
     def loss(inner: Parameters, fixed: Parameters, read: Read, labels: torch.Tensor) -> torch.Tensor:
         now = {**fixed, **inner}
-        return functional.cross_entropy(logits(now, read(now)), labels, reduction="sum") / rows
+        return functional.cross_entropy(logits(now, read(now)), labels, weight=weight, reduction="sum")
 
     gradient: Callable[[Parameters, Parameters, Read, torch.Tensor], Parameters] = torch.func.grad(loss)
     for _ in range(steps):
@@ -179,10 +181,14 @@ class GradientMethod(Method):
         return _MetaLesson(self, learner, rows, meta, seed=seed)
 
 
+def _begin(projection: torch.Tensor, shift: torch.Tensor, ways: int) -> Parameters:
+    return {CLASSES: projection.new_zeros(ways, len(shift)), PROJECTION: projection, SHIFT: shift}
+
+
 def _begun(learned: Mapping[str, np.ndarray], ways: int, device: torch.device) -> tuple[Parameters, Parameters]:
     """The head's parameters before the first inner step, and the step sizes, from what meta-training left."""
     state = {name: torch.from_numpy(np.array(value)).to(device) for name, value in learned.items()}
-    begun = {CLASSES: state[START].expand(ways, -1), **{name: state[name] for name in (PROJECTION, SHIFT)}}
+    begun = _begin(state[PROJECTION], state[SHIFT], ways)
     return begun, {name.removeprefix(RATE): value for name, value in state.items() if name.startswith(RATE)}
 
 
@@ -308,6 +314,6 @@ class _MetaLesson(Lesson):
 
     def learned(self) -> dict[str, np.ndarray]:
         head = self._head
-        state: dict[str, Any] = {START: head.start, PROJECTION: head.projection, SHIFT: head.shift}
+        state: dict[str, Any] = {PROJECTION: head.projection, SHIFT: head.shift}
         state |= {f"{RATE}{name}": value for name, value in head.rates().items()}
         return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}

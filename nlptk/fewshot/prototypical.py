@@ -24,10 +24,15 @@ class Prototypical(Method):
 
     def head(self, material: Material) -> Head:
         make = cosine_head if self.options.distance == "cosine" else euclidean_head
-        return make(material.vectors, material.labels, len(material.names), scale=self.options.scale)
+        return make(material.vectors, material.labels, len(material.names), scale=scale_of(self.options))
 
     def meta_lesson(self, learner: Learner, rows: LabelledRows, meta: MetaOptions, *, seed: int) -> Lesson:
         return _Episodes(self.options, learner, rows, meta, seed=seed)
+
+
+def scale_of(options: PrototypicalOptions) -> float:
+    """What cosines or negative squared distances are multiplied by."""
+    return options.scale or {"cosine": 10.0, "euclidean": 1.0}[options.distance]
 
 
 class EpisodeBatches(torch.utils.data.Dataset[Batch]):
@@ -59,7 +64,8 @@ class _Episodes(Lesson):
     def loss(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         vectors = row_vectors(self._learner.task, module, batch)
         ways, options = self._meta.ways, self._options
-        logits = prototype_logits(vectors, ways, self._examples, distance=options.distance, scale=options.scale)
+        scale = scale_of(options)
+        logits = prototype_logits(vectors, ways, self._examples, distance=options.distance, scale=scale)
         labels = torch.arange(ways, device=vectors.device).repeat_interleave(self._meta.queries)
         return functional.cross_entropy(logits, labels)
 

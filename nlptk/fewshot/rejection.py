@@ -17,6 +17,8 @@ from nlptk.training.preparation import Prepared
 
 KEPT = 0.95
 """Share of the held-out texts in scope that keep their label where none out of scope are given."""
+THRESHOLD, SUPPORT_ALONE = "rejection_threshold", "rejection_by_support_alone"
+"""Of a task's decision."""
 REJECTED = 0.95
 """Share of the texts out of scope at whose rejection the wrongly rejected ones are counted."""
 
@@ -58,12 +60,19 @@ def tune_rejection(task: Any, held_out: np.ndarray | None, strangers: np.ndarray
         return []
     known = task.familiarity(held_out) if held_out is not None else leave_one_out(task.support)
     threshold = choose_threshold(known, strangers)
-    task.decision["rejection_threshold"] = threshold
+    task.decision |= {THRESHOLD: threshold, SUPPORT_ALONE: held_out is None and strangers is None}
     if strangers is not None and not (strangers < threshold).any():
         return [
             "task.rejection: no threshold tells the texts out of scope from those in scope, so that none is rejected"
         ]
     return []
+
+
+def retuned(decision: Mapping[str, Any], support: Support) -> dict[str, Any]:
+    """The decision for a support set that has changed: a threshold that came from one alone comes from this one."""
+    if not decision.get(SUPPORT_ALONE):
+        return dict(decision)
+    return {**decision, THRESHOLD: choose_threshold(leave_one_out(support), None)}
 
 
 def choose_threshold(known: np.ndarray, strangers: np.ndarray | None) -> float:

@@ -69,6 +69,12 @@ class LabelledRows:
                 )
 
     @property
+    def texts(self) -> list[str]:
+        """Of the rows, without the classes' names."""
+        found: list[str] = self.rows["text"][: self.names_from]
+        return found
+
+    @property
     def names_count(self) -> int:
         """Examples of each class beside those that an episode draws: its name's words, or none."""
         return 0 if self.names_from is None else 1

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 
 from nlptk.environment import Watch
 from nlptk.fewshot.contract import Material
-from nlptk.fewshot.data import split_rows, with_class_names
+from nlptk.fewshot.data import refuse_classes_without_rows, split_rows, with_class_names
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rejection import measure_rejection, out_of_scope_rows, tune_rejection
 from nlptk.fewshot.reporting import write_few_shot_report
@@ -44,6 +45,8 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     prepared.trained.to(args.device)
     watch.lap("data and model")
     support = with_class_names(split_rows(prepared, "train"), prepared.preprocessing)
+    refuse_classes_without_rows(support)
+    method.check_names(support.names)
     on_support = trains(recipe) and (method.trains == "support" or method.settles(learner_of(prepared)))
     strangers = out_of_scope_rows(prepared, recipe.data, on_support=on_support)
     taught = taught_by(recipe, prepared, method, where, support=support)
@@ -69,12 +72,16 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     watch.lap("measuring")
     output = Path(recipe.output)
     metrics = {**taught.metrics, **flat(scores)}
-    main = taught.trainer is None or taught.trainer.is_world_process_zero()
-    warnings = [*retire_evaluations(output, main=main), *caveats(prepared), *told, *warnings_of(scores)]
-    if main:
+    state = PartialState()
+    warnings = [
+        *retire_evaluations(output, main=state.is_main_process),
+        *caveats(prepared),
+        *told,
+        *warnings_of(scores),
+    ]
+    if state.is_main_process:
         _save(recipe, prepared, taught, scores, metrics, warnings, watch)
-    if taught.trainer is not None:
-        taught.trainer.accelerator.wait_for_everyone()
+    state.wait_for_everyone()
     return TrainResult(
         artifact=output / "model",
         report=output / "report.html",

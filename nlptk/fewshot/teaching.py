@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from accelerate import PartialState
 from transformers import PreTrainedModel, TrainingArguments
 
+from nlptk.data import fingerprint
 from nlptk.errors import DataError, RecipeError
 from nlptk.fewshot.contract import Learner, Lesson, Material, Method
 from nlptk.fewshot.data import meta_rows, refuse_shared_texts, refuse_unknown_names, split_rows
@@ -16,6 +18,7 @@ from nlptk.fewshot.episodes import Protocol, check_disjoint
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.fewshot.training import LessonTrainer, Validate
+from nlptk.parts.methods import MetaOptions
 from nlptk.recipe import Recipe
 from nlptk.training.arguments import RunFacts, training_arguments
 from nlptk.training.checkpointing import last_checkpoint
@@ -62,10 +65,11 @@ def taught_by(
     merged into the model, and are no longer there.
     """
     learner = learner_of(prepared)
-    lesson, validate = _lesson(recipe, prepared, method, learner, support=support, apart_from=apart_from)
-    if lesson is None:
+    plan = _plan(recipe, prepared, method, learner, support=support, apart_from=apart_from)
+    if plan is None:
         return Taught(prepared.model, {}, None, {}, frozen=True)
-    args = lesson_arguments(recipe, prepared, lesson, where, validated=validate is not None)
+    lesson = plan.lesson
+    args = lesson_arguments(recipe, prepared, lesson, where, validated=plan.validate is not None)
     options = {key: value for key, value in recipe.optimizer.items() if key != "name"}
     trainer = LessonTrainer(
         lesson,
@@ -73,9 +77,9 @@ def taught_by(
         task=prepared.task,
         strategy=prepared.strategy,
         optimization=Optimization(recipe.optimizer["name"], options, lesson.groups),
-        validate=validate,
+        validate=plan.validate,
     )
-    trainer.identity = run_identity(recipe, prepared, args)
+    trainer.identity = {**run_identity(recipe, prepared, args), **plan.data}
     done = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
     if support is not None and method.trains == "meta" and method.settles(learner):
         method.settle(learner, support, lesson.learned())
@@ -83,7 +87,17 @@ def taught_by(
     return Taught(model, lesson.learned(), trainer, done.metrics, frozen=not method.moves_encoder(learner))
 
 
-def _lesson(
+@dataclass(frozen=True)
+class _Plan:
+    """A lesson; validate: accuracy on held-out episodes; data: what a resumed run shares with the one it goes on with,
+    beside what is in its recipe."""
+
+    lesson: Lesson
+    validate: Validate | None
+    data: Mapping[str, Any]
+
+
+def _plan(
     recipe: Recipe,
     prepared: Prepared,
     method: Method,
@@ -91,32 +105,47 @@ def _lesson(
     *,
     support: LabelledRows | None,
     apart_from: LabelledRows | None,
-) -> tuple[Lesson | None, Validate | None]:
+) -> _Plan | None:
     meta = prepared.task.options.meta  # type: ignore[attr-defined]  # of the few-shot task
     if method.trains == "support":
         assert support is not None
         size = int(recipe.training.get("per_device_train_batch_size", BATCH))
-        return method.support_lesson(learner, support, batch_size=size, seed=recipe.seed), None
+        lesson = method.support_lesson(learner, support, batch_size=size, seed=recipe.seed)
+        return _Plan(lesson, None, {"examples of a batch": size})
     if method.trains == "nothing" or meta is None:
-        return None, None
+        return None
     found = meta_rows(recipe, prepared)
-    own = [split_rows(prepared, "train")] if apart_from is None else [apart_from]
-    refuse_unknown_names(prepared.task, [*found.values(), *own])
-    for split in ("validation", "test"):
-        if split in prepared.splits:
-            refuse_shared_texts(found.values(), split_rows(prepared, split))
+    _check_meta(found, prepared, apart_from)
+    lesson = method.meta_lesson(learner, found["train"], meta, seed=recipe.seed)
+    held_out = found.get("validation")
+    data = {f"task.meta.{split}": fingerprint(rows.rows) for split, rows in found.items()}
+    validate = None if held_out is None else _validation(method, learner, lesson, held_out, meta, seed=recipe.seed)
+    return _Plan(lesson, validate, data)
+
+
+def _check_meta(found: Mapping[str, LabelledRows], prepared: Prepared, apart_from: LabelledRows | None) -> None:
+    """Refuse meta-training on what is measured, and words for classes that there are not."""
+    own = split_rows(prepared, "train") if apart_from is None else apart_from
+    refuse_unknown_names(prepared.task, [*found.values(), own])
+    measured = [split_rows(prepared, split) for split in ("validation", "test") if split in prepared.splits]
     if apart_from is not None:
         check_disjoint([*(rows.pool for rows in found.values()), apart_from.pool])
-    lesson = method.meta_lesson(learner, found["train"], meta, seed=recipe.seed)
-    held_out, state = found.get("validation"), PartialState()
-    if held_out is None:
-        return lesson, None
+        measured.append(apart_from)
+    for rows in measured:
+        refuse_shared_texts(found.values(), rows)
+
+
+def _validation(
+    method: Method, learner: Learner, lesson: Lesson, held_out: LabelledRows, meta: MetaOptions, *, seed: int
+) -> Validate:
+    """Accuracy on the same held-out episodes each time, of what has been learnt so far."""
     if len(held_out.names) < 2:
         raise DataError(f"{held_out.where}: rows of one class; give two or more, or leave task.meta.validation out")
     ways = min(meta.ways, len(held_out.names))
-    protocol = Protocol(ways, meta.shots, meta.queries, meta.validation_episodes, recipe.seed)
+    protocol = Protocol(ways, meta.shots, meta.queries, meta.validation_episodes, seed)
     drawn, episodes = held_out.drawn(held_out.pool.draw_all(protocol))
     still = None if method.moves_encoder(learner) else frozen_vectors(drawn, learner.trained, batch_size=64)
+    state = PartialState()
 
     def validate() -> float:
         material = empty_material(learner, learned=lesson.learned())
@@ -137,7 +166,7 @@ def _lesson(
             vectors = drawn.vectors(learner.trained, batch_size=64, **shared)
         return float(frozen_accuracies(method, vectors, drawn, episodes, material=material).mean())
 
-    return lesson, validate
+    return validate
 
 
 def empty_material(learner: Learner, *, learned: Mapping[str, np.ndarray], seed: int = 0) -> Material:
@@ -178,7 +207,7 @@ def lesson_arguments(
         scheduled=True,  # a loss on vectors leaves poolers and output layers without gradients
     )
     args: TrainingArguments = training_arguments({**own, **block}, facts, where=where)
-    if lesson is not None and lesson.per_step > 1:
+    if lesson is not None and lesson.per_step is not None:
         if lesson.per_step % args.world_size:
             raise RecipeError(
                 f"{where}: task.meta.episodes_per_step: {lesson.per_step} cannot be shared by {args.world_size} "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import UnsupportedError
 from nlptk.parts.methods import MASK, TEXT
-from nlptk.parts.prompts import PromptIds, target_frame
+from nlptk.parts.prompts import PromptIds, continued, target_frame
 from nlptk.parts.windows import special_tokens, window_rows
 from nlptk.task import Preprocessing
 
@@ -84,17 +84,24 @@ def cloze_ids(
     first, second = sorted((TEXT, MASK), key=template.index)
     before, _, rest = template.partition(first)
     between, _, after = rest.partition(second)
+    leading = " " if (before if first == TEXT else between).endswith(" ") else ""
+    # byte-level tokenizers have a space with the word behind it: the text's and the answer's bring their own
+    joins = mask is None or getattr(tokenizer.added_tokens_decoder.get(mask), "lstrip", False)
+    spaceless = {TEXT, *([MASK] if joins else ())}
+    before = before.rstrip(" ") if first in spaceless else before
+    between = between.rstrip(" ") if second in spaceless else between
     opening, closing = target_frame(tokenizer)
-    parts = dict(zip(("before", "between", "after"), _plain(tokenizer, [before, between, after]), strict=True))
+    parts = dict(zip(("between", "after"), continued(tokenizer, [between, after]), strict=True))
+    parts["before"] = _plain(tokenizer, [before])[0]
     marked = [] if mask is None else [mask]
     ends = [] if mask is None else closing
     if first == TEXT:
         head, tail = [*opening, *parts["before"]], [*parts["between"], *marked, *parts["after"], *ends]
     else:
         head, tail = [*opening, *parts["before"], *marked, *parts["between"]], [*parts["after"], *ends]
-    leading = " " if (before if first == TEXT else between).endswith(" ") else ""
     found = []
-    for text in _plain(tokenizer, [leading + text for text in texts]):
+    read = _plain if first == TEXT and not before else continued
+    for text in read(tokenizer, [leading + text for text in texts]):
         whole = PromptIds(head, text, tail, len(text))
         if len(head) + len(tail) >= max_length:
             raise UnsupportedError(
@@ -113,7 +120,7 @@ def cloze_ids(
 def word_ids(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> list[list[int]]:
     """Token ids of each word as it stands within a sentence. Raises: UnsupportedError for one that it cannot spell."""
     unknown = tokenizer.unk_token_id
-    found = _plain(tokenizer, [f" {word.strip()}" for word in words])
+    found = continued(tokenizer, [f" {word.strip()}" for word in words])
     for word, ids in zip(words, found, strict=True):
         if not ids or unknown in ids:
             raise UnsupportedError(

@@ -26,7 +26,11 @@ class PrototypicalOptions(TaskOptions):
 
     name: Literal["prototypical"]
     distance: Literal["cosine", "euclidean"] = "cosine"
-    scale: float = Field(10.0, gt=0.0, description="Of cosines or negative squared distances, under softmax")
+    scale: float | None = Field(
+        None,
+        gt=0.0,
+        description="Of cosines (default: 10) or of negative squared distances (1, as Snell et al.), under softmax",
+    )
 
 
 class ContrastiveOptions(TaskOptions):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 WHOLE = 1 << 30  # a max_length that cuts nothing
+JOINT = "\n"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,28 @@ def continuation_ids(
     """What a decoder is to write after each prompt: at most `limit` ids, the end of text among them."""
     spaced = [" " * str(prompt).endswith(" ") + text for prompt, text in zip(prompts, targets, strict=True)]
     end = [end_token(tokenizer)]
-    return [_cut_target([], _plain(encoding), end, limit) for encoding in _encode(tokenizer, spaced)]
+    return [_cut_target([], ids, end, limit) for ids in continued(tokenizer, spaced)]
+
+
+def continued(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts as they stand behind another one.
+
+    SentencePiece tokenizers of decoders (Llama 2, Mistral) begin whatever they read with the mark of a word's
+    beginning: here it goes to a line feed before the text, which is taken off again.
+    """
+    behind, alone = _encode(tokenizer, [JOINT + text for text in texts]), _encode(tokenizer, texts)
+    return [_behind_joint(one) or _plain(other) for one, other in zip(behind, alone, strict=True)]
+
+
+def _behind_joint(encoding: Encoding) -> list[int] | None:
+    """The ids of what follows the joint; None where a token holds both."""
+    found = []
+    for token, special, (start, end) in zip(encoding.ids, encoding.special_tokens_mask, encoding.offsets, strict=True):
+        if start < len(JOINT) < end:
+            return None
+        if not special and end > len(JOINT):
+            found.append(token)
+    return found
 
 
 def target_ids(

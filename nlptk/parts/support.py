@@ -115,19 +115,20 @@ def logistic_head(
 ) -> Head:
     """Logistic regression with an L2 penalty on unit vectors. names: of the classes; each has an example.
 
+    Every class weighs alike: a class that was added with one example is not outvoted by those with eight.
+
     inverse_penalty: scikit-learn's C; "cross_validated": the one of `PENALTIES` with the lowest log loss over up to
     five stratified folds of the examples.
 
     Raises: DataError for a class with one example under cross-validation.
     """
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
 
     scaled = unit(vectors)
     chosen = inverse_penalty
     if chosen == "cross_validated":
         chosen = _cross_validated(scaled, labels, names, seed=seed)
-    fitted = LogisticRegression(C=chosen, max_iter=1000, random_state=seed).fit(scaled, labels)
+    fitted = _regression(chosen, seed).fit(scaled, labels)
     weight, bias = fitted.coef_, fitted.intercept_
     if len(names) == 2:  # scikit-learn has one logit, of the second class against the first
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
@@ -136,7 +137,6 @@ def logistic_head(
 
 def _cross_validated(vectors: np.ndarray, labels: np.ndarray, names: Sequence[str], *, seed: int) -> float:
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     counts = np.bincount(labels, minlength=len(names))
@@ -148,16 +148,16 @@ def _cross_validated(vectors: np.ndarray, labels: np.ndarray, names: Sequence[st
         )
     folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=seed)
     means = [
-        cross_val_score(
-            LogisticRegression(C=penalty, max_iter=1000, random_state=seed),
-            vectors,
-            labels,
-            cv=folds,
-            scoring="neg_log_loss",
-        ).mean()
+        cross_val_score(_regression(penalty, seed), vectors, labels, cv=folds, scoring="neg_log_loss").mean()
         for penalty in PENALTIES
     ]
     return PENALTIES[int(np.argmax(means))]
+
+
+def _regression(inverse_penalty: float, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=1000, random_state=seed)
 
 
 def save_support(support: Support, folder: Path, names: Sequence[str]) -> None:

@@ -80,20 +80,23 @@ def _bare_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Id -> string of the special tokens but the unknown one, which a text may well give."""
+    """Id -> string of the special tokens but the unknown one, which a text may well give; GPT-2's is its end, too, and
+    counts as that."""
     found = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
     found |= {index: str(token) for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return {index: token for index, token in found.items() if index != tokenizer.unk_token_id}
+    ends = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id, tokenizer.cls_token_id}
+    unknown = {tokenizer.unk_token_id} - ends
+    return {index: token for index, token in found.items() if index not in unknown}
 
 
 def _encode(backend: Tokenizer, texts: Sequence[str], special: dict[int, str]) -> list[Encoding]:
     """Encodings without special tokens; equal texts, such as the context of several questions, share one."""
     different = list(dict.fromkeys(texts))
-    encodings = dict(zip(different, _encode_each(backend, different, special), strict=True))
+    encodings = dict(zip(different, encode_each(backend, different, special), strict=True))
     return [encodings[text] for text in texts]
 
 
-def _encode_each(backend: Tokenizer, texts: Sequence[str], special: dict[int, str]) -> list[Encoding]:
+def encode_each(backend: Tokenizer, texts: Sequence[str], special: dict[int, str]) -> list[Encoding]:
     """Encodings without special tokens.
 
     `split_special_tokens` keeps special tokens from being found before the model sees the text; T5's model, a list of

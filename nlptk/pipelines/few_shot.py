@@ -11,6 +11,7 @@ lie in the artifact. Each call writes a new version in one piece, over the old o
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from nlptk.data.normalize import text_key
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.fewshot.contract import Material
 from nlptk.fewshot.methods import make_method
+from nlptk.fewshot.rejection import SUPPORT_ALONE, THRESHOLD, retuned
 from nlptk.parts.class_names import class_words
 from nlptk.parts.support import Support, save_support
 from nlptk.task import LabelSpace
@@ -42,8 +44,8 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
     (`task.class_names`). output: its folder; default: in place of the one loaded.
 
     Raises:
-        DataError: a class that there is (but for case and spaces around it), no example, one that is no text, or one
-            that stands for another class already.
+        DataError: a class that there is (but for case, Unicode form and spaces around it), no example, one that is no
+            text, or one that stands for another class already.
         RecipeError: a name without words where the words of names count.
         UnsupportedError: a model of another task. ArtifactError: it cannot be written, or another process changed it
             after it was loaded; nothing has changed then.
@@ -52,7 +54,9 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
     names = list(task.labels.names)
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"class {name!r}: has no name; give one")
-    if alike := [known for known in names if known.strip().casefold() == name.strip().casefold()]:
+    _writable(name, f"class {name!r}")
+    name = name.strip()
+    if alike := [known for known in names if _folded(known) == _folded(name)]:
         raise DataError(f"class {name!r}: is there already{f' as {alike[0]!r}' * (alike[0] != name)}; give another")
     if isinstance(examples, str):
         raise DataError(f"class {name!r}: examples is a text; give a list of texts: [{examples[:30]!r}]")
@@ -103,6 +107,7 @@ def _checked(examples: Iterable[str], name: str, support: Support, names: list[s
         if not isinstance(text, str) or not text.strip():
             came = "empty" if isinstance(text, str) else f"{type(text).__name__}, not text"
             raise DataError(f"class {name!r}: example {place} is {came}; every one needs a text")
+        _writable(text, f"class {name!r}: example {place}")
         key = text_key([text])
         if key in known:
             raise DataError(
@@ -113,6 +118,21 @@ def _checked(examples: Iterable[str], name: str, support: Support, names: list[s
     if not found:
         raise DataError(f"class {name!r}: no examples; give one text or more")
     return list(found.values())
+
+
+def _folded(name: str) -> str:
+    """Names that people would take for the same one are the same so."""
+    return unicodedata.normalize("NFKC", name).strip().casefold()
+
+
+def _writable(text: str, where: str) -> None:
+    """Raises: DataError for half a surrogate pair, which no file and no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: {error.reason} at {error.start}; the text was decoded wrongly, read it anew"
+        ) from None
 
 
 def _vectors(loaded: Pipeline, texts: list[str], name: str) -> np.ndarray:
@@ -141,7 +161,10 @@ def _renew(
     renewed = Support(texts, labels, vectors, make_method(task.settings.method).head(material), support.learned)
     space = LabelSpace(tuple(names))
     version = int(loaded.manifest.data.get("version", 1)) + 1
-    manifest = replace(loaded.manifest, labels=space, data={**loaded.manifest.data, "version": version}, metrics={})
+    decision = retuned(task.decision, renewed)
+    _say_if_stale(decision)
+    data = {**loaded.manifest.data, "version": version}
+    manifest = replace(loaded.manifest, labels=space, decision=decision, data=data, metrics={})
     folder = Path(output) if output is not None else loaded.folder
     config = loaded.model.config.__class__.from_dict(
         {**loaded.model.config.to_dict(), "id2label": space.id2label, "label2id": space.label2id}
@@ -155,8 +178,17 @@ def _renew(
     _retire_evaluations(folder)
     loaded.folder, loaded.manifest = artifact.load_manifest(folder, verify=False)
     loaded.model.config.id2label, loaded.model.config.label2id = space.id2label, space.label2id
-    task.labels, task.support = space, renewed
+    task.labels, task.support, task.decision = space, renewed, decision
     return folder
+
+
+def _say_if_stale(decision: Mapping[str, Any]) -> None:
+    """Say so where inputs are rejected by a threshold from rows that knew nothing of a class of now."""
+    if THRESHOLD in decision and not decision.get(SUPPORT_ALONE):
+        logger.warning(
+            "task.rejection: the threshold was tuned on held-out rows before this change; an added class with few "
+            "examples is familiar with fewer texts: train again, or measure with nlptk evaluate"
+        )
 
 
 def _retire_evaluations(folder: Path) -> None:

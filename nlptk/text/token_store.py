@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from nlptk.data.cache import cache_dir, disk_errors, key_of
 from nlptk.errors import ArtifactError, DataError
+from nlptk.parts.windows import encode_each
 from nlptk.text.documents import Corpus, dividing_share, is_held_out
 from nlptk.training.checkpointing import seal, verify
 
@@ -79,9 +80,12 @@ def tokenize_corpus(
     plain.no_padding()
     plain.encode_special_tokens = True
     share = held_out or 0.0
-    key = key_of("tokens", corpus.key(), key_of(plain.to_str()), separator, share)
+    special = _special(plain)
+    key = key_of("tokens", corpus.key(), key_of(plain.to_str()), separator, share, sorted(special))
     kind = np.dtype(np.uint16 if backend.get_vocab_size() <= 2**16 else np.uint32)
-    folder = cached(key, lambda staging: _write(staging, corpus.documents(), plain, separator, share, kind))
+    folder = cached(
+        key, lambda staging: _write(staging, _read(corpus.documents(), plain, special), separator, share, kind)
+    )
     counts = json.loads((folder / "counts.json").read_text())
     return {part: _open(folder / f"{part}.bin", kind, counts[part]) for part in (TRAIN, HELD_OUT)}
 
@@ -111,10 +115,26 @@ def _open(path: Path, kind: np.dtype[Any], counts: dict[str, int]) -> Tokens:
     return Tokens(ids, counts["documents"], counts["bytes"])
 
 
+def _special(backend: Tokenizer) -> dict[int, str]:
+    """Id -> string of the special tokens but the unknown one, which a text may well give."""
+    model = json.loads(backend.to_str())["model"]
+    added = {index: token.content for index, token in backend.get_added_tokens_decoder().items() if token.special}
+    return {i: token for i, token in added.items() if i != model.get("unk_id") and token != model.get("unk_token")}
+
+
+def _read(documents: Iterable[str], backend: Tokenizer, special: dict[int, str]) -> Iterator[tuple[str, list[int]]]:
+    """Each document and its ids. Special tokens that it spells out are text, for a list of pieces (T5's) too."""
+    for texts in _batches(documents, DOCUMENTS_AT_ONCE):
+        for text, encoding in zip(texts, backend.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+            ids = encoding.ids
+            if not special.keys().isdisjoint(ids):
+                ids = encode_each(backend, [text], special)[0].ids
+            yield text, ids
+
+
 def _write(
     folder: Path,
-    documents: Iterable[str],
-    backend: Tokenizer,
+    documents: Iterable[tuple[str, list[int]]],
     separator: int | None,
     share: float,
     kind: np.dtype[Any],
@@ -123,12 +143,11 @@ def _write(
     end = [] if separator is None else [separator]
     with (folder / f"{TRAIN}.bin").open("wb") as train, (folder / f"{HELD_OUT}.bin").open("wb") as held_out:
         files = {TRAIN: train, HELD_OUT: held_out}
-        for texts in _batches(documents, DOCUMENTS_AT_ONCE):
-            for text, encoding in zip(texts, backend.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-                part = HELD_OUT if is_held_out(text, share) else TRAIN
-                np.array(encoding.ids + end, dtype=kind).tofile(files[part])
-                counts[part]["documents"] += 1
-                counts[part]["bytes"] += len(text.encode("utf-8", "surrogatepass"))
+        for text, ids in documents:
+            part = HELD_OUT if is_held_out(text, share) else TRAIN
+            np.array(ids + end, dtype=kind).tofile(files[part])
+            counts[part]["documents"] += 1
+            counts[part]["bytes"] += len(text.encode("utf-8", "surrogatepass"))
     (folder / "counts.json").write_text(json.dumps(counts))
 
 

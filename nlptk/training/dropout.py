@@ -58,8 +58,11 @@ def override_dropout(
             raise RecipeError(f"dropout.{kind}: got {value}, expected a probability in [0, 1)")
         for field in _fields(config, kind):
             done[field] = value
+    parts = [config, *(part for name in config.sub_configs if (part := getattr(config, name, None)) is not None)]
     for field, value in done.items():
-        setattr(config, field, value)
+        for part in parts:  # T5Gemma's encoder and decoder have their own
+            if part is config or hasattr(part, field):
+                setattr(part, field, value)
     return done
 
 

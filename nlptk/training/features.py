@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 2  # raise it when featurizing changes, so that old caches are not met
+FORMAT = 3  # raise it when featurizing changes, so that old caches are not met
 BATCH_ROWS = 1000
 BATCH_BYTES = 2_000_000
 """Of text that is tokenized at once: the encodings of it take a hundred times as much memory."""
@@ -38,7 +38,15 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     state.pop("truncation", None)  # set by calls, not used here
     state.pop("padding", None)
     template = getattr(tokenizer, "chat_template", None)
-    extra = [getattr(tokenizer, "split_special_tokens", False), list(tokenizer.model_input_names), template]
+    extra = [
+        getattr(tokenizer, "split_special_tokens", False),
+        list(tokenizer.model_input_names),
+        template,
+        {
+            role: str(token) for role, token in tokenizer.special_tokens_map.items()
+        },  # base and chat models may share all else
+        [getattr(tokenizer, name, None) for name in ("src_lang", "tgt_lang")],
+    ]
     return hashlib.sha256(json.dumps([state, extra], sort_keys=True).encode()).hexdigest()
 
 

@@ -5,8 +5,9 @@ every row: under flash attention by its own variable-length kernels, elsewhere b
 over the rows of a padded block just for the attention product and gathering them back, which costs two copies and no
 wasted matrix product. The batch carries transformers' own names for such sequences (`cu_seq_lens_q`, `max_length_q`).
 
-Whether a model form allows it is measured, not listed: `install` compares packed and padded logits on two random
-rows and refuses a form on which they differ (T5's relative position bias; a decoder that recomputes positions).
+Whether a model form allows it is measured, not listed: `install` compares packed logits with those of the model's own
+attention on two random rows and refuses a form on which they differ (T5's relative position bias; a decoder that
+recomputes positions; attention sinks).
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from nlptk.batches import label_batch
+from nlptk.batches import label_batch, pad_batch
 from nlptk.checkpoints import model_limit
 from nlptk.errors import UnsupportedError
-from nlptk.training.readout import Readout, backbone, find_readout
+from nlptk.training.readout import TRIAL_ERRORS, Readout, backbone, find_readout
 
 ATTENTION = "nlptk_packed"
 TOLERANCE = 1e-4  # float32 rounding between two orders of summation stays far below it on two short rows
@@ -113,10 +114,14 @@ AttentionMaskInterface.register(ATTENTION, _mask)
 
 @dataclass
 class PackingCollator:
-    """Features -> one packed sequence. position_offset: id of a row's first position (RoBERTa starts at 2)."""
+    """Features -> one packed sequence. position_offset: id of a row's first position (RoBERTa starts at 2).
+
+    pad_id: heads that read the last token read the last one that is no padding, as transformers' do.
+    """
 
     position_offset: int
     readout: Readout
+    pad_id: int = 0
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor | int]:
         ids = [feature["input_ids"] for feature in features]
@@ -125,7 +130,9 @@ class PackingCollator:
         bounds = torch.cat([torch.zeros(1, dtype=torch.long), ends])
         packed = torch.tensor([token for row in ids for token in row])
         positions = torch.arange(len(packed)) - torch.repeat_interleave(bounds[:-1], lengths)
-        reads = {"last": ends - 1, "tokens": torch.arange(len(packed))}.get(self.readout, bounds[:-1])
+        reads = torch.arange(len(packed)) if self.readout == "tokens" else bounds[:-1]
+        if self.readout == "last":
+            reads = reads + torch.tensor([_last(row, self.pad_id) for row in ids])
         batch: dict[str, torch.Tensor | int] = {
             "input_ids": packed[reads][:, None],
             "packed_ids": packed[None],
@@ -142,6 +149,11 @@ class PackingCollator:
         if "labels" in features[0]:
             batch["labels"] = label_batch([feature["labels"] for feature in features])
         return batch
+
+
+def _last(row: Sequence[int], pad_id: int) -> int:
+    """Place of the last token that is no padding; the first of a row of padding."""
+    return next((place for place in range(len(row) - 1, -1, -1) if row[place] != pad_id), 0)
 
 
 def _layout(bounds: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -198,54 +210,86 @@ class Packing:
         self._model.set_attn_implementation(self._attention)
 
     def collator(self) -> PackingCollator:
-        return PackingCollator(self.position_offset, self.readout)
+        return PackingCollator(self.position_offset, self.readout, _pad_id(self._model))
 
     @torch.no_grad()
-    def difference(self) -> float:
-        """Largest difference between packed and padded logits of two random rows, one longer than a layer's window."""
-        device = next(self._model.parameters()).device
-        config = self._model.config.get_text_config()
-        size, window = config.vocab_size, getattr(config, "sliding_window", None)
-        longest = 7 + min(window or 0, LONGEST_WINDOW, (model_limit(self._model) or LONGEST_WINDOW) - 7)
-        generator = torch.Generator().manual_seed(0)
-        rows = [torch.randint(4, size, (length,), generator=generator).tolist() for length in (longest, 4)]
-        padded = torch.zeros(2, longest, dtype=torch.long)
-        mask = torch.zeros(2, longest, dtype=torch.long)
-        for index, row in enumerate(rows):
-            padded[index, : len(row)] = torch.tensor(row)
-            mask[index, : len(row)] = 1
-        pad = config.pad_token_id
-        padded[mask == 0] = pad if pad is not None else 0
+    def difference(self, rows: Sequence[list[int]], own: torch.Tensor) -> float:
+        """Largest difference to the logits that the model gave of these rows by its own attention, padded: of packed
+        rows, and of padded ones with packing installed."""
+        device = own.device
         packed = {
             key: value.to(device) if isinstance(value, torch.Tensor) else value
             for key, value in self.collator()([{"input_ids": row} for row in rows]).items()
         }
-        training = self._model.training
-        self._model.train(False)
-        ours = self._model(**packed)[0]
-        theirs = self._model(input_ids=padded.to(device), attention_mask=mask.to(device))[0]
-        self._model.train(training)
-        difference = (ours - theirs).abs()
-        return float(difference[mask.to(device) == 1].max() if self.readout == "tokens" else difference.max())
+        longest = max(map(len, rows))
+        real = torch.tensor([[place < len(row) for place in range(longest)] for row in rows], device=device)
+        found = 0.0
+        for logits in (_in_eval(self._model, packed), _padded(self._model, rows)):
+            difference = (logits - own).abs()
+            found = max(found, float(difference[real].max() if self.readout == "tokens" else difference.max()))
+        return found
+
+
+def _in_eval(model: PreTrainedModel, batch: Mapping[str, Any]) -> torch.Tensor:
+    """The first output, without dropout."""
+    training = model.training
+    model.train(False)
+    try:
+        logits: torch.Tensor = model(**batch)[0]
+    finally:
+        model.train(training)
+    return logits
+
+
+@torch.no_grad()
+def _padded(model: PreTrainedModel, rows: Sequence[list[int]]) -> torch.Tensor:
+    """The logits of rows padded on the right."""
+    device = next(model.parameters()).device
+    batch = pad_batch([{"input_ids": row} for row in rows], _pad_id(model))
+    return _in_eval(model, {key: value.to(device) for key, value in batch.items()})
+
+
+def _pad_id(model: PreTrainedModel) -> int:
+    return getattr(model.config.get_text_config(), "pad_token_id", None) or 0
+
+
+def _trial_rows(model: PreTrainedModel, readout: Readout) -> list[list[int]]:
+    """Two random rows: one longer than a layer's window, and one that ends in the padding token where a head reads the
+    last token, for texts may end so: many decoders pad with the token that ends a text."""
+    config = model.config.get_text_config()
+    size, window = config.vocab_size, getattr(config, "sliding_window", None)
+    longest = 7 + min(window or 0, LONGEST_WINDOW, (model_limit(model) or LONGEST_WINDOW) - 7)
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randint(4, size, (length,), generator=generator).tolist() for length in (longest, 4)]
+    return [rows[0], [*rows[1], _pad_id(model)] if readout == "last" else rows[1]]
 
 
 def install(model: PreTrainedModel) -> tuple[Packing | None, str]:
     """The packing of a model, or None and the reason why its form does not allow it."""
     if model.config.is_encoder_decoder:
         return None, "an encoder-decoder's relative position bias covers the whole packed sequence"
+    name = type(model).__name__
     try:
+        rows = _trial_rows(model, find_readout(model))
+        own = _padded(model, rows)
         packing = Packing(model)
     except UnsupportedError as error:
         return None, str(error)
+    except TRIAL_ERRORS as error:
+        return None, f"{name} does not take other attention: {_one_line(error)}"
     positions = getattr(getattr(backbone(model), "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     packing.position_offset = 0 if padding is None else padding + 1
     try:
-        difference = packing.difference()
-    except RuntimeError as error:  # of torch: shapes that do not fit, as of T5's position bias
+        difference = packing.difference(rows, own)
+    except TRIAL_ERRORS as error:  # shapes that do not fit, arguments that it does not hand on
         packing.remove()
-        return None, f"{type(model).__name__} does not take packed rows: {error}"
+        return None, f"{name} does not take packed rows: {_one_line(error)}"
     if difference > TOLERANCE:
         packing.remove()
-        return None, f"packed and padded logits of {type(model).__name__} differ by {difference:.1e}"
+        return None, f"packed and padded logits of {name} differ by {difference:.1e}"
     return packing, "rows are packed without padding"
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

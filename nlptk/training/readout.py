@@ -23,6 +23,10 @@ Readout = Literal["pooled", "first", "last", "mean", "tokens"]
 """The vector a head reads of each row, or `tokens`: it reads them all, each by itself."""
 
 
+PROBED = 3
+"""Tokens of a row that a head is tried on."""
+
+
 @dataclass
 class BackboneOutput(ModelOutput):
     """What any backbone may return, in the order heads index it. last_hidden_state: (rows, tokens, hidden)."""
@@ -73,40 +77,64 @@ def stored_backbone(model: PreTrainedModel) -> Iterator[None]:
 def placeholder_ids(model: PreTrainedModel, rows: int, tokens: int = 1) -> torch.Tensor:
     """Token ids, shape (rows, tokens), that heads which look at ids (GPT, T5) take for a full sequence."""
     config = model.config.get_text_config()
-    special = {config.pad_token_id, config.eos_token_id}
-    plain = next(token for token in range(4) if token not in special)
+    ends = getattr(config, "eos_token_id", None)
+    ends = list(ends) if isinstance(ends, list | tuple) else [ends]  # instruction-tuned Llama and Gemma have several
+    special = {getattr(config, "pad_token_id", None), *ends}
+    plain = next(token for token in range(len(special) + 1) if token not in special)
     ids = torch.full((rows, tokens), plain, dtype=torch.long)
     if config.is_encoder_decoder:
-        ids[:, -1] = config.eos_token_id
+        ids[:, -1] = ends[0]
     return ids
 
 
+TRIAL_ERRORS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What an architecture's own code raises when it is called otherwise than it expects."""
+
+
 def find_readout(model: PreTrainedModel) -> Readout:
-    """Which backbone output the logits depend on. Raises: UnsupportedError where the head reads some tokens of many."""
-    parameter = next(model.parameters())
-    size = (2, 3, model.config.get_text_config().hidden_size)
-    generator = torch.Generator().manual_seed(0)  # its own: probing must not move the run's random numbers
-    hidden, pooled = (
-        torch.randn(shape, generator=generator).to(parameter).requires_grad_() for shape in (size, (size[0], size[2]))
-    )
+    """Which backbone output the logits depend on.
+
+    Raises: UnsupportedError where the head reads some tokens of many, or cannot be called apart from its backbone (that
+    of DeBERTa and a dozen more does not hand on what it is given).
+    """
     training = model.training
     model.train(False)
-    with torch.enable_grad(), stored_backbone(model):
-        ids = placeholder_ids(model, size[0], size[1]).to(parameter.device)
-        logits = model(input_ids=ids, features=pooled, hidden=hidden)[0]
-        by_token, by_pooled = torch.autograd.grad(logits.sum(), (hidden, pooled), allow_unused=True)
-        averaged = model(input_ids=ids, features=pooled, hidden=hidden.mean(dim=1, keepdim=True).expand(size))[0]
-    model.train(training)
+    try:
+        by_token, by_pooled, is_mean = _probe(model)
+    except TRIAL_ERRORS as error:
+        raise UnsupportedError(
+            f"{type(model).__name__}: its head cannot be called apart from its backbone "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+    finally:
+        model.train(training)
     if by_pooled is not None and by_pooled.abs().sum() > 0 and by_token is None:
         return "pooled"
     read = [] if by_token is None else by_token.abs().sum(dim=(0, 2)).nonzero().flatten().tolist()
     if read == [0]:
         return "first"
-    if read == [size[1] - 1]:
+    if read == [PROBED - 1]:
         return "last"
-    if read == list(range(size[1])):
-        return "mean" if torch.allclose(averaged, logits, atol=1e-5) else "tokens"
+    if read == list(range(PROBED)):
+        return "mean" if is_mean else "tokens"
     raise UnsupportedError(f"{type(model).__name__}: its head reads tokens {read} of 3, not one vector a sequence")
+
+
+def _probe(model: PreTrainedModel) -> tuple[torch.Tensor | None, torch.Tensor | None, bool]:
+    """Gradients of the logits to random hidden states (2, PROBED, hidden) and pooled outputs (2, hidden), and whether
+    the mean of the hidden states in the place of each gives the same logits."""
+    parameter = next(model.parameters())
+    size = (2, PROBED, model.config.get_text_config().hidden_size)
+    generator = torch.Generator().manual_seed(0)  # its own: probing must not move the run's random numbers
+    hidden, pooled = (
+        torch.randn(shape, generator=generator).to(parameter).requires_grad_() for shape in (size, (size[0], size[2]))
+    )
+    with torch.enable_grad(), stored_backbone(model):
+        ids = placeholder_ids(model, size[0], size[1]).to(parameter.device)
+        logits = model(input_ids=ids, features=pooled, hidden=hidden)[0]
+        by_token, by_pooled = torch.autograd.grad(logits.sum(), (hidden, pooled), allow_unused=True)
+        averaged = model(input_ids=ids, features=pooled, hidden=hidden.mean(dim=1, keepdim=True).expand(size))[0]
+    return by_token, by_pooled, torch.allclose(averaged, logits, atol=1e-5)
 
 
 def reads_one_vector(model: PreTrainedModel) -> bool:

@@ -36,6 +36,28 @@ def test_a_class_is_added_and_removed_without_training(trained: TrainResult, tmp
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
 
 
+@pytest.mark.parametrize("method", ["linear_probe", "contrastive", "prototypical"])
+def test_a_class_with_one_example_is_not_outvoted(
+    method: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    loaded = nlptk.pipeline(train(checkpoints["bert"], data, tmp_path / "run", method).artifact)
+    loaded.add_class("praise", ["great service"], output=tmp_path / "more")
+    assert loaded("great service")["label"] == "praise"
+
+
+def test_names_that_look_alike_are_one_and_half_a_letter_is_none(trained: TrainResult, tmp_path: Path) -> None:
+    loaded = nlptk.pipeline(trained.artifact)
+    loaded.add_class(" caf\u00e9 ", ["strong and black"], output=tmp_path / "more")
+    assert loaded.task.labels is not None
+    assert "caf\u00e9" in loaded.task.labels.names
+    with pytest.raises(DataError, match="is there already"):
+        loaded.add_class("cafe\u0301", ["weak and pale"], output=tmp_path / "again")
+    for name, text in (("tea", "green \ud83c"), ("te\ud83ca", "green")):
+        with pytest.raises(DataError, match="was decoded wrongly"):
+            loaded.add_class(name, [text], output=tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
 def test_an_example_that_is_not_read_to_its_end_is_told(
     trained: TrainResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import transformers
 from safetensors.torch import load_file
@@ -16,6 +17,8 @@ import nlptk
 import nlptk.pipelines
 from nlptk.errors import DataError, RecipeError
 from nlptk.fewshot.adapting import teach
+from nlptk.fewshot.cloze import Cloze
+from nlptk.fewshot.evaluation import paired_differences
 from tests.fewshot.few_shot_rows import META
 
 
@@ -64,6 +67,9 @@ def test_what_a_method_has_no_use_for_is_left_out_of_its_recipe(
         **keys,
     )
     assert set(found.accuracies) == {"linear_probe", "contrastive", "cloze"}
+    steps = {**keys, "training": {"gradient_accumulation_steps": 2}, "shots": [2]}
+    with pytest.raises(RecipeError, match="takes a step a batch"):
+        nlptk.compare_methods(methods=["contrastive"], output=tmp_path / "steps", **steps)
     with pytest.raises(RecipeError, match="did you mean 'linear_probe'"):
         nlptk.compare_methods(methods=["linear_prob"], output=tmp_path / "typo", **keys)
     with pytest.raises(RecipeError, match=r"task\.meta: missing"):
@@ -93,6 +99,55 @@ def test_what_is_random_in_an_episode_depends_on_its_number_alone(
         )
     assert drawn[:4] == drawn[4:]
     assert len(set(drawn)) == 4
+
+
+def test_meta_learning_on_the_texts_that_are_measured_is_refused_under_any_name(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    renamed = [json.loads(line) for line in data["meta"].read_text().splitlines()]
+    other = tmp_path / "renamed.jsonl"
+    other.write_text("".join(json.dumps({**row, "label": f"x_{row['label']}"}) + "\n" for row in renamed))
+    task = {"name": "few_shot", "method": "prototypical", "meta": {"train": str(other), **META}}
+    rows = {"train": data["meta"], "duplicates": "drop"}
+    with pytest.raises(DataError, match="what is measured must not be learnt from"):
+        nlptk.compare_methods(
+            task=task, model=checkpoints["bert"], data=rows, output=tmp_path, ways=3, shots=[1], queries=2, episodes=2
+        )
+
+
+def test_a_tuned_cloze_answers_with_its_tuned_words(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    original = Cloze.head
+
+    def head(self: Cloze, material: Any) -> Any:
+        seen.append(material.model.get_output_embeddings().weight.detach().clone())
+        return original(self, material)
+
+    monkeypatch.setattr(Cloze, "head", head)
+    nlptk.compare_methods(
+        task={"name": "few_shot", "method": {"name": "cloze", "template": "{text} it is {mask} ."}},
+        model=checkpoints["bert"],
+        data={"train": data["meta"], "duplicates": "drop"},
+        training={"disable_tqdm": True},
+        output=tmp_path,
+        ways=3,
+        shots=[2],
+        queries=2,
+        episodes=2,
+    )
+    assert len(seen) == 2
+    assert not torch.equal(seen[0], seen[1])  # each episode's own
+
+
+def test_differences_are_paired() -> None:
+    generator = np.random.default_rng(0)
+    found = {name: generator.random(50) for name in ("one", "other")}
+    figure = paired_differences(found, "one")["other"]
+    interval = scipy.stats.norm.interval(0.95, figure.value, scipy.stats.sem(found["other"] - found["one"]))
+    assert figure.value == pytest.approx((found["other"] - found["one"]).mean())
+    assert (figure.low, figure.high) == pytest.approx(interval)
 
 
 def test_meta_learning_on_the_classes_that_are_measured_is_refused(

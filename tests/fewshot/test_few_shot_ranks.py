@@ -69,6 +69,18 @@ def test_episodes_do_not_depend_on_the_number_of_processes(
     assert two["accuracy"][method]["2"]["low"] == pytest.approx(figure.low, abs=1e-9)
 
 
+def test_a_model_without_training_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    data = {"train": "support.jsonl", "duplicates": "keep"}
+    write(folder, "probe", {"task": {"name": "few_shot", "method": "linear_probe"}, "data": data, "training": QUIET})
+    called = torchrun("-m", "nlptk", "train", "probe.yaml", "output=probe-two", cwd=folder)
+    assert called.code == 0, called.err[-3000:]
+    alone = nlptk.train("probe.yaml", output="probe-one")
+    one, two = (load_file(path / "support.safetensors") for path in (alone.artifact, folder / "probe-two" / "model"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, msg=key)
+
+
 @pytest.mark.parametrize("method", ["prototypical", "maml"])
 def test_meta_training_on_two_processes_makes_the_model_of_one(
     method: str, folder: Path, monkeypatch: pytest.MonkeyPatch

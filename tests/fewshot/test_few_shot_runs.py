@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from safetensors.torch import load_file
 
 import nlptk
 import nlptk.pipelines
-from nlptk.errors import DataError, RecipeError, UnsupportedError
+from nlptk.errors import ArtifactError, DataError, RecipeError, UnsupportedError
 from nlptk.training.run import TrainResult
+from tests.contract_cases import KEYWORDS
 from tests.fewshot.few_shot_rows import META, train
 from tests.tiny_models import FAMILIES
 
@@ -140,6 +142,69 @@ def test_settings_that_do_not_go_together_are_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=said):
         train(checkpoints["bert"], data, tmp_path / "run", **task)
+
+
+def test_a_class_without_rows_is_refused(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data.train: no row has the label 'nothing' \(1 of 4 classes are so\)"):
+        nlptk.train(
+            task="few_shot",
+            model=checkpoints["bert"],
+            data={"train": data["support"], "label_names": ["nothing", *KEYWORDS], "duplicates": "keep"},
+            output=tmp_path / "run",
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({KEYWORDS[0]: "late"}, "none for"),
+        ({**{name: name for name in KEYWORDS}, "brokn": "late"}, "no class 'brokn'"),
+        (dict.fromkeys(KEYWORDS, "late"), "have the same word"),
+    ],
+)
+def test_label_words_that_do_not_fit_the_classes_are_refused(
+    words: dict[str, str], said: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    method = {"name": "cloze", "template": "{text} it is {mask} .", "label_words": words}
+    with pytest.raises(RecipeError, match=said):
+        train(checkpoints["bert"], data, tmp_path / "run", method)
+
+
+def test_a_class_is_added_to_a_cloze_with_label_words(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    words = {name: name for name in KEYWORDS}
+    method = {"name": "cloze", "template": "{text} it is {mask} .", "label_words": words}
+    loaded = nlptk.pipeline(train(checkpoints["bert"], data, tmp_path / "run", method).artifact)
+    loaded.add_class("late", ["came late again"], output=tmp_path / "more")
+    assert set(nlptk.pipeline(tmp_path / "more")("came late again")["scores"]) == {*KEYWORDS, "late"}
+
+
+@pytest.mark.parametrize("change", ["batch", "meta"])
+def test_a_run_is_not_resumed_with_other_rows_or_batches(
+    change: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = tmp_path / "meta.jsonl"
+    shutil.copy(data["meta"], rows)
+    task: dict[str, Any] = {"name": "few_shot", "method": "contrastive"}
+    if change == "meta":
+        task = {"name": "few_shot", "method": "prototypical", "meta": {"train": str(rows), **META, "episodes": 8}}
+
+    def run(**training: Any) -> None:
+        nlptk.train(
+            task=task,
+            model=checkpoints["bert"],
+            data={"train": data["support"], "duplicates": "keep"},
+            training={"disable_tqdm": True, "save_strategy": "steps", "save_steps": 1, **training},
+            bootstrap=0,
+            output=tmp_path / "run",
+        )
+
+    run()
+    if change == "meta":
+        rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-6]))
+    with pytest.raises(ArtifactError, match="examples of a batch" if change == "batch" else r"task\.meta\.train"):
+        run(resume_from_checkpoint="auto", **({"per_device_train_batch_size": 4} if change == "batch" else {}))
 
 
 def test_a_cloze_without_a_sentinel_or_room_is_refused(

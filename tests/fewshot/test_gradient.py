@@ -14,8 +14,21 @@ from transformers import AutoModel, AutoTokenizer
 
 from nlptk import registry
 from nlptk.fewshot.contract import Learner
-from nlptk.fewshot.gradient import CLASSES, PROJECTION, SHIFT, Encoder, MetaHead, adapt, logits
+from nlptk.fewshot.gradient import (
+    CLASSES,
+    PROJECTION,
+    QUERY,
+    SHIFT,
+    SUPPORT,
+    Encoder,
+    GradientMethod,
+    MetaHead,
+    _Inner,
+    adapt,
+    logits,
+)
 from nlptk.fewshot.rows import PLACE
+from nlptk.parts.methods import GradientOptions
 from tests.tiny_models import write_checkpoint
 
 DIM, WAYS, SHOTS = 6, 3, 4
@@ -30,7 +43,7 @@ def episode(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 def meta_head() -> MetaHead:
     torch.manual_seed(1)
     head = MetaHead(DIM, rate=0.3)
-    for parameter in (head.start, head.projection, head.shift):
+    for parameter in (head.projection, head.shift):
         torch.nn.init.normal_(parameter, std=0.1)
     return head
 
@@ -39,6 +52,7 @@ def by_hand(head: MetaHead, steps: int, *, second_order: bool) -> dict[str, torc
     """The inner loop with plain autograd."""
     vectors, labels = episode()
     parameters, rates = head.begin(WAYS), head.rates()
+    parameters[CLASSES].requires_grad_()
     for _ in range(steps):
         loss = functional.cross_entropy(logits(parameters, vectors), labels)
         names = list(parameters)
@@ -65,6 +79,12 @@ def stepped(
         moved=lambda name: name in moved,
         first_order=first_order,
     )
+
+
+def inner(name: str, head: MetaHead, *, steps: int) -> _Inner:
+    """The inner loop and outer loss of a method, on vectors."""
+    options = GradientOptions.model_validate({"name": name, "inner_steps": steps})
+    return _Inner(head, GradientMethod(options), None, ways=WAYS, examples=SHOTS, queries=SHOTS)
 
 
 @pytest.mark.parametrize("first_order", [False, True])
@@ -94,12 +114,6 @@ def test_second_derivatives_make_a_difference() -> None:
     assert (found[0] - found[1]).abs().max() > 1e-3
 
 
-def test_without_steps_all_classes_look_alike() -> None:
-    head, (vectors, _) = meta_head(), episode()
-    found = logits(head.begin(WAYS), vectors)
-    torch.testing.assert_close(found, found[:, :1].expand(-1, WAYS))
-
-
 def test_anil_moves_the_class_vectors_alone() -> None:
     head, (vectors, labels) = meta_head(), episode()
     after = stepped(head, vectors, labels, 2, moved=(CLASSES,))
@@ -124,6 +138,53 @@ def test_a_support_set_in_parts_makes_the_same_steps() -> None:
     found = adapt(head.begin(WAYS), head.rates(), parts, steps=3, moved=lambda _: True, first_order=False)
     for name, value in stepped(head, vectors, labels, 3).items():
         torch.testing.assert_close(found[name], value)
+
+
+def test_every_class_weighs_alike_in_a_step_however_many_rows_it_has() -> None:
+    head, (vectors, labels) = meta_head(), episode()
+    kept = [0, 4, 5, 8, 9, 10, 11]  # 1, 2 and 4 rows of the three classes
+    found = stepped(head, vectors[kept], labels[kept], 1, moved=(CLASSES,))
+    classes = head.begin(WAYS)[CLASSES].requires_grad_()
+    said = logits({**head.begin(WAYS), CLASSES: classes}, vectors[kept])
+    rows = functional.cross_entropy(said, labels[kept], reduction="none")
+    of_class = [rows[labels[kept] == place].mean() for place in range(WAYS)]
+    (slope,) = torch.autograd.grad(torch.stack(of_class).mean(), classes)
+    torch.testing.assert_close(found[CLASSES], classes - head.rates()[CLASSES] * slope)
+
+
+OUTER = {"maml": (True, True), "fomaml": (False, True), "anil": (True, False)}
+"""Method -> whether second derivatives count, and whether the inner steps move more than the class vectors."""
+
+
+@pytest.mark.parametrize("name", OUTER)
+def test_what_reaches_the_start_is_the_gradient_of_the_queries_loss(name: str) -> None:
+    second_order, everything = OUTER[name]
+    (vectors, labels), (query, answers) = episode(), episode(1)
+    expected = meta_head()
+    parameters, rates = expected.begin(WAYS), expected.rates()
+    parameters[CLASSES].requires_grad_()
+    names = list(parameters) if everything else [CLASSES]
+    for _ in range(3):
+        loss = functional.cross_entropy(logits(parameters, vectors), labels)
+        slopes = torch.autograd.grad(loss, [parameters[key] for key in names], create_graph=second_order)
+        parameters |= {key: parameters[key] - rates[key] * slope for key, slope in zip(names, slopes, strict=True)}
+    torch.autograd.backward(functional.cross_entropy(logits(parameters, query), answers))
+    found = meta_head()
+    torch.autograd.backward(inner(name, found, steps=3)({SUPPORT: vectors, QUERY: query}))
+    for key in (PROJECTION, SHIFT):
+        one, other = (head.get_parameter(key).grad for head in (found, expected))
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_reptile_goes_towards_where_the_steps_on_all_rows_led() -> None:
+    (vectors, labels), (query, answers) = episode(), episode(1)
+    head = meta_head()
+    after = stepped(head, torch.cat([vectors, query]), torch.cat([labels, answers]), 3, first_order=True)
+    expected = {key: value.detach() - after[key].detach() for key, value in head.begin(WAYS).items()}
+    torch.autograd.backward(inner("reptile", head, steps=3)({SUPPORT: vectors, QUERY: query}))
+    for key in (PROJECTION, SHIFT):  # a step against this gradient is one towards `after`
+        torch.testing.assert_close(head.get_parameter(key).grad, expected[key])
+    assert (expected[PROJECTION].abs() > 1e-3).any()
 
 
 @pytest.fixture
@@ -151,9 +212,10 @@ def test_adapters_of_the_encoder_take_the_steps_of_plain_autograd(learner: Learn
     names = [name.removeprefix("encoder.") for name in encoder.begin()]
     assert names == [name for name, value in learner.trained.named_parameters() if "lora_" in name]
     head = MetaHead(learner.model.config.hidden_size, rate=0.1, encoder_rate=0.05)
-    torch.nn.init.normal_(head.start, std=0.1)
+    torch.nn.init.normal_(head.projection, std=0.1)
     begun = {**head.begin(2), **encoder.begin()}
-    leaves = [head.start, *encoder.begin().values()]
+    begun[CLASSES].requires_grad_()
+    leaves = [head.projection, *encoder.begin().values()]
 
     def by_functional_call(now: dict[str, torch.Tensor]) -> torch.Tensor:
         own = {name: now[f"encoder.{name}"] for name in names}

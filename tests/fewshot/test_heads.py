@@ -59,6 +59,14 @@ def test_logistic_head_gives_scikit_learns_probabilities(classes: int) -> None:
     assert found == pytest.approx(expected.predict_proba(normalize(QUERIES)), abs=1e-4)
 
 
+def test_in_a_logistic_head_every_class_weighs_alike() -> None:
+    kept = np.array([0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14])  # one row of the first class, five of the others
+    expected = LogisticRegression(class_weight="balanced", max_iter=1000).fit(normalize(VECTORS[kept]), LABELS[kept])
+    head = logistic_head(VECTORS[kept], LABELS[kept], NAMES[:3], inverse_penalty=1.0, seed=0)
+    assert head.weight == pytest.approx(expected.coef_, abs=1e-5)
+    assert head.logits(VECTORS[:1]).argmax() == 0
+
+
 def support() -> Support:
     head = Head(np.eye(4, 6, dtype=np.float32), np.zeros(4, dtype=np.float32), unit_length=True)
     marks = "\n", "\r", "\u2028", "\x85"  # all of them part lines for str.splitlines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 import nlptk
 import nlptk.pipelines
 from nlptk.errors import DataError
-from nlptk.fewshot.rejection import choose_threshold
+from nlptk.fewshot.rejection import choose_threshold, leave_one_out, separation
+from nlptk.parts.support import Support, euclidean_head
 from tests.fewshot.few_shot_rows import META, train
 
 
@@ -37,6 +39,40 @@ def test_rejection_is_not_tuned_on_what_the_encoder_trained_on(
     meta = {"meta": {"train": str(data["meta"]), **META}} if method == "fomaml" else {}
     with pytest.raises(DataError, match="trains on its support set"):
         train(checkpoints["bert"], data, tmp_path / "run", method, strategy="lora", rejection="tuned", **meta)
+
+
+def test_separation_on_a_worked_example() -> None:
+    """Of 12 pairs 11 are in order; the stranger at 0.35 lies above the known one at 0.3. 95 % of strangers: 0.32."""
+    found = separation(np.array([0.3, 0.5, 0.7, 0.9]), np.array([0.1, 0.2, 0.35]))
+    assert found["out_of_scope_auroc"].value == pytest.approx(11 / 12)
+    assert found["false_rejection_at_95"].value == pytest.approx(1 / 4)  # 0.3 lies below 0.2 + 0.9 * 0.15
+
+
+def test_an_example_is_compared_with_the_mean_of_the_others_of_its_class() -> None:
+    vectors = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]], dtype=np.float32)
+    labels = np.array([0, 0, 0, 1])
+    support = Support(("a", "b", "c", "d"), labels, vectors, euclidean_head(vectors, labels, 2, scale=1))
+    found = leave_one_out(support)
+    mean = (vectors[1] + vectors[2]) / np.linalg.norm(vectors[1] + vectors[2])
+    assert found[0] == pytest.approx(vectors[0] @ mean, abs=1e-6)
+    whole = vectors[:3].sum(axis=0) / np.linalg.norm(vectors[:3].sum(axis=0))
+    assert found[3] == pytest.approx(vectors[3] @ whole, abs=1e-6)  # the only one of its class: the nearest other
+
+
+def test_a_threshold_from_the_support_set_follows_its_changes_and_another_is_told_to_be_old(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = train(checkpoints["bert"], data, tmp_path / "alone", "prototypical", rejection="tuned")
+    nlptk.pipeline(alone.artifact).add_class("praise", ["great service"], output=tmp_path / "more")
+    task: Any = nlptk.pipeline(tmp_path / "more").task
+    assert task.threshold == pytest.approx(choose_threshold(leave_one_out(task.support), None))
+    before: Any = nlptk.pipeline(alone.artifact).task
+    assert task.threshold != before.threshold
+    assert not caplog.messages
+    strangers = {"rejection": "tuned", "out_of_scope": str(data["meta"])}
+    told = train(checkpoints["bert"], data, tmp_path / "told", "prototypical", **strangers)
+    nlptk.pipeline(told.artifact).add_class("praise", ["great service"], output=tmp_path / "other")
+    assert [message for message in caplog.messages if "tuned on held-out rows" in message]
 
 
 def test_the_threshold_is_the_best_of_all() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from nlptk.checkpoints import load_tokenizer
 from nlptk.errors import UnsupportedError
@@ -189,3 +190,29 @@ def test_the_lists_of_an_encoding_are_asked_for_once() -> None:
     found = prompts._around_text(Watched(), 0, 1, open_end=True)  # type: ignore[arg-type]
     assert (found.head, found.text, found.tail) == ([1], [5], [6])
     assert max(asked.values()) <= 2
+
+
+def _sentencepiece(scheme: str) -> Any:
+    """As Llama 2's: the mark of a word's beginning before every text, by a normalizer or by Metaspace."""
+    backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
+    pieces = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=pieces, show_progress=False)
+    backend.train_from_iterator(["once upon a time there was a dog", "the dog ran there at that time"] * 9, trainer)
+    if scheme == "normalizer":
+        backend.pre_tokenizer = None
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("scheme", ["normalizer", "metaspace"])
+@pytest.mark.parametrize(("prompt", "target"), [("once upon a ", "time there"), ("the dog", " ran"), ("the ti", "me")])
+def test_what_follows_a_prompt_begins_no_word_of_its_own(scheme: str, prompt: str, target: str) -> None:
+    tokenizer = _sentencepiece(scheme)
+    read = prompt_ids(tokenizer, [Prompt("", prompt)], 100, open_end=True)[0].ids
+    written = continuation_ids(tokenizer, [Prompt("", prompt)], [target], 100)[0].ids
+    assert tokenizer.decode([*read, *written[:-1]]) == prompt + target
+    if target != "me":
+        assert [*read, *written[:-1]] == tokenizer(prompt + target)["input_ids"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -198,16 +199,26 @@ def test_a_text_that_several_rows_share_is_encoded_once_and_gives_each_what_it_g
     context = " ".join(WORDS)
     questions, contexts = ["where is it", "late", "where is it"], [context, context, "late"]
     encoded: list[str] = []
-    original = windows._encode_each
+    original = windows.encode_each
 
     def counted(*args: Any) -> Any:
         encoded.extend(args[1])
         return original(*args)
 
-    monkeypatch.setattr(windows, "_encode_each", counted)
+    monkeypatch.setattr(windows, "encode_each", counted)
     together = window_rows(tokenizer, questions, contexts, how)
     assert encoded == ["where is it", "late", context, "late"]
     for question, text, row in zip(questions, contexts, together, strict=True):
         (alone,) = window_rows(tokenizer, [question], [text], how)
         for ours, theirs in zip(row.windows, alone.windows, strict=True):
             assert (ours.ids, ours.offsets, ours.sequence_ids) == (theirs.ids, theirs.offsets, theirs.sequence_ids)
+
+
+def test_an_unknown_token_that_ends_texts_is_special_all_the_same(tokenizers: dict[str, Any]) -> None:
+    """GPT-2's unknown token is its end."""
+    tokenizer = copy.deepcopy(tokenizers["gpt2"])
+    tokenizer.unk_token = tokenizer.eos_token
+    assert windows.special_tokens(tokenizer) == {tokenizer.eos_token_id: tokenizer.eos_token}
+    (row,) = window_rows(tokenizer, [f"say {tokenizer.eos_token} now"], None, Preprocessing(64))
+    assert tokenizer.eos_token_id not in row.windows[0].ids
+    assert tokenizers["bert"].unk_token_id not in windows.special_tokens(tokenizers["bert"])

@@ -118,3 +118,14 @@ def test_a_single_document_cannot_be_divided_and_the_cure_says_so(tmp_path: Path
     tokens = tokenize_corpus(corpus, TOKENIZER.backend_tokenizer, separator=END, held_out=0.01)
     with pytest.raises(DataError, match=r"no share would divide these; or give more, .* or data\.held_out=none"):
         check_parts(tokens, corpus, share=0.01)
+
+
+def test_special_tokens_that_a_text_spells_out_are_text_for_a_list_of_pieces_too(tmp_path: Path) -> None:
+    texts = [document(seed) for seed in range(20)]
+    tokenizer = train_tokenizer(lambda: iter(texts), family="t5", vocab_size=400).tokenizer
+    path = tmp_path / "text.txt"
+    path.write_text("a </s> b <pad> c <extra_id_0> d\n")
+    ids = tokenize_corpus(find_corpus(path), tokenizer.backend_tokenizer, separator=None, held_out=None)[TRAIN].ids
+    named = {tokenizer.convert_tokens_to_ids(token) for token in ("</s>", "<pad>", "<extra_id_0>")}
+    assert not named & set(ids.tolist())
+    assert "pad" in str(tokenizer.decode(ids.tolist()))

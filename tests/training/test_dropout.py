@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     BertConfig,
     BertForSequenceClassification,
     DistilBertConfig,
@@ -89,3 +90,9 @@ def test_a_distilbert_built_afterwards_has_the_rates() -> None:
     assert rates["distilbert.embeddings.dropout"] == 0.25
     assert rates["distilbert.transformer.layer.0.attention.dropout"] == 0.5
     assert rates["dropout"] == 0.75
+
+
+def test_the_parts_of_a_model_that_have_the_rate_of_their_own_get_it() -> None:
+    config = AutoConfig.for_model("t5gemma")
+    assert override_dropout(config, hidden=0.4) == {"dropout_rate": 0.4}
+    assert config.encoder.dropout_rate == config.decoder.dropout_rate == 0.4

@@ -124,3 +124,12 @@ def test_a_full_disk_is_one_clear_message(tiny: dict[str, Path], rows: Path, mon
     monkeypatch.setattr(ArrowWriter, "write_table", full)
     with pytest.raises(DataError, match=r"the disk is full.*NLPTK_CACHE"):
         _features(tiny["bert"], rows, Preprocessing(32))
+
+
+def test_models_that_share_all_but_their_end_share_no_features(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """Base and chat models may have one tokenizer.json and different ends."""
+    one, other = (load_tokenizer(str(tiny["gpt2"])) for _ in range(2))
+    other.add_special_tokens({"eos_token": other.convert_ids_to_tokens(5)})
+    other.save_pretrained(tmp_path / "other")
+    other.backend_tokenizer.from_str(one.backend_tokenizer.to_str())
+    assert tokenizer_fingerprint(one) != tokenizer_fingerprint(other)

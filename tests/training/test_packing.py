@@ -127,7 +127,7 @@ def test_t5_is_refused_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_a_form_whose_packed_logits_differ_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.Packing, "difference", lambda self: 0.5)
+    monkeypatch.setattr(packing.Packing, "difference", lambda *_: 0.5)
     model = _model("bert", tmp_path)
     packed, reason = packing.install(model)
     assert packed is None
