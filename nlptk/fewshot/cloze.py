@@ -30,6 +30,7 @@ class Cloze(Method):
 
     options: ClozeOptions
     reads_head = True
+    epochs = 20.0  # as often as contrastive embeds an example; a few rows are one batch, and one step teaches nothing
     uses = frozenset()
 
     def __init__(self, options: ClozeOptions):

@@ -66,8 +66,6 @@ class Lesson(ABC):
     per_step: int | None = None
     """Batches whose mean gradient makes a step, over all processes together; None: one of each process, times
     `training.gradient_accumulation_steps`."""
-    epochs: ClassVar[float] = 1.0
-    """Default of `training.num_train_epochs`."""
     learning_rate: ClassVar[float | None] = None
     """Default of `training.learning_rate`; None: that of the strategy."""
 
@@ -91,6 +89,8 @@ class Method(ABC):
     """Whether it makes no sense without meta-training."""
     least: ClassVar[int] = 1
     """Examples of each class that it takes."""
+    epochs: ClassVar[float] = 1.0
+    """Default of `training.num_train_epochs`: passes over its lesson's batches."""
     reads_head: ClassVar[bool] = False
     """Whether it reads the output layer of the checkpoint's language model."""
     uses: ClassVar[frozenset[str]] = frozenset({"class_names", "pooling"})

@@ -17,6 +17,7 @@ from nlptk.fewshot.data import meta_rows, refuse_shared_texts, refuse_unknown_na
 from nlptk.fewshot.episodes import Protocol, check_disjoint
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
+from nlptk.fewshot.settings import make_method_of
 from nlptk.fewshot.training import LessonTrainer, Validate
 from nlptk.parts.methods import MetaOptions
 from nlptk.recipe import Recipe
@@ -191,7 +192,7 @@ def lesson_arguments(
     rate = default_learning_rate(optimizer, prepared.strategy.lr_kind)
     watched = {"eval_strategy": "steps", "eval_steps": 0.1, "save_strategy": "steps", "save_steps": 0.1}
     own = {
-        "num_train_epochs": lesson.epochs if lesson is not None else 1.0,
+        "num_train_epochs": make_method_of(recipe).epochs,
         "per_device_train_batch_size": 1,  # an item is a whole batch
         **(watched if validated else {"eval_strategy": "no"}),
     }

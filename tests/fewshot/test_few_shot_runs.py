@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import nlptk
 import nlptk.pipelines
-from nlptk.errors import ArtifactError, DataError, RecipeError, UnsupportedError
+from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.training.run import TrainResult
 from tests.contract_cases import KEYWORDS
 from tests.fewshot.few_shot_rows import META, train
@@ -203,7 +203,7 @@ def test_a_run_is_not_resumed_with_other_rows_or_batches(
     run()
     if change == "meta":
         rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-6]))
-    with pytest.raises(ArtifactError, match="examples of a batch" if change == "batch" else r"task\.meta\.train"):
+    with pytest.raises(RecipeError, match="examples of a batch" if change == "batch" else r"task\.meta\.train"):
         run(resume_from_checkpoint="auto", **({"per_device_train_batch_size": 4} if change == "batch" else {}))
 
 
