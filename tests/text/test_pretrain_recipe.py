@@ -83,7 +83,8 @@ def test_the_example_recipes_make_models_of_at_most_8_mb(name: str) -> None:
     size = recipe.model.size or "tiny"
     fields = {"vocab_size": recipe.tokenizer.vocab_size, **recipe.model.config}
     config = make_config(family, size, tokenizer, positions=recipe.block_length, fields=fields)
-    auto = {"bert": "AutoModelForMaskedLM", "gpt2": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM"}[family]
+    masked = "AutoModelForMaskedLM"
+    auto = {"bert": masked, "modernbert": masked, "gpt2": "AutoModelForCausalLM", "t5": "AutoModelForSeq2SeqLM"}[family]
     model = getattr(transformers, auto).from_config(config)
     assert 2 * model.num_parameters() < MOST_BYTES - 100_000  # the rest is the file's header
 

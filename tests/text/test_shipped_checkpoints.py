@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 import nlptk
 from nlptk import artifact
@@ -49,6 +49,22 @@ def test_tiny_gpt_expects_english_better_than_its_form_at_random() -> None:
     with torch.no_grad():
         trained, random = (float(model.eval()(input_ids=ids, labels=ids).loss) for model in models)
     assert trained < random - 2
+
+
+def test_tiny_bert_fills_a_mask_better_than_its_form_at_random() -> None:
+    folder = resolve_checkpoint("nlptk/tiny-bert")
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    text = "The old man looked at the sea for a long [MASK], and then he went back to the house."
+    given = tokenizer(text, return_tensors="pt")
+    (place,) = (given["input_ids"][0] == tokenizer.mask_token_id).nonzero().tolist()
+    torch.manual_seed(0)
+    auto: Any = AutoModelForMaskedLM
+    models = auto.from_pretrained(folder), auto.from_config(AutoConfig.from_pretrained(folder))
+    with torch.no_grad():
+        said = [model.eval()(**given).logits[0, place[0]].log_softmax(dim=0) for model in models]
+    time = tokenizer.convert_tokens_to_ids("time")
+    assert said[0][time] > said[1][time] + 2
+    assert tokenizer.unk_token_id not in tokenizer("The sea, at night; 1912!")["input_ids"]
 
 
 def test_tiny_t5_fills_a_gap_better_than_its_form_at_random() -> None:
