@@ -1,7 +1,7 @@
 """What pretraining is worth: a pretrained checkpoint against its own form at random, after the same fine-tuning.
 
     python benchmarks/pretrained.py --model nlptk/tiny-t5 --data ../shared/data/wikinews ../shared/data/scitldr
-    python benchmarks/pretrained.py --task classification --model runs/tiny-bert --data ../shared/data/ag_news
+    python benchmarks/pretrained.py --task classification --model nlptk/tiny-bert --data ../shared/data/ag_news
 
 Both are fine-tuned by nlptk on the same rows with the same settings. summarization: ROUGE of the summaries of the test
 rows, written greedily; classification: accuracy and macro F1. Printed with 95 % bootstrap intervals over the test rows,
@@ -66,13 +66,14 @@ def measure(args: argparse.Namespace, model: str | Path, data: Path, folder: Pat
     result = nlptk.train(
         task={"name": args.task, **({"max_new_tokens": args.max_new_tokens} if args.task == "summarization" else {})},
         model=model,
+        strategy=args.strategy,
         data={**files, "duplicates": "keep"},
         output=folder / "run",
         preprocessing={"max_length": args.max_length},
         training={
             "num_train_epochs": args.epochs,
             "per_device_train_batch_size": args.batch_size,
-            "learning_rate": args.learning_rate,
+            **({"learning_rate": args.learning_rate} if args.learning_rate else {}),
             "disable_tqdm": True,
         },
         seed=args.seed,
@@ -100,11 +101,16 @@ def main() -> None:
     parser.add_argument("--test-rows", type=int, default=300)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument(
+        "--strategy", default="full", help="such as feature_extraction: what the checkpoint knows itself"
+    )
+    parser.add_argument("--learning-rate", type=float, default=None, help="default: 1e-3, or the strategy's own")
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--max-new-tokens", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.strategy == "full" and args.learning_rate is None:
+        args.learning_rate = 1e-3
     found = []
     for model in args.model:
         for data in args.data:
