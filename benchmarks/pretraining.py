@@ -63,7 +63,7 @@ def contest(family: Family, args: argparse.Namespace) -> list[tuple[float, float
     corpus = find_corpus(args.text, max_documents=DOCUMENTS)
     tokenizer = train_tokenizer(corpus.documents, family=family, vocab_size=args.vocab_size).tokenizer
     objective = make_objective(FAMILIES[family], tokenizer, ObjectiveSettings(), BLOCK)
-    tokens = tokenize_corpus(corpus, tokenizer.backend_tokenizer, separator=objective.separator, held_out=None)[TRAIN]
+    tokens = tokenize_corpus(corpus, tokenizer, separator=objective.separator, held_out=None)[TRAIN]
     windows = Windows(tokens, objective, seed=0)
     config = make_config(family, "tiny", tokenizer, positions=BLOCK, fields={})
     starts = range(0, (args.steps + 1) * args.batch, args.batch)

@@ -246,11 +246,8 @@ def _check_positions(
 
     padded_with: the checkpoint's own padding id. Raises: UnsupportedError.
     """
-    counts = any(
-        name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
-        for name, module in model.named_modules()
-    )
-    if counts and padded_with is not None and padded_with != tokenizer.pad_token_id:
+    counted = positions_begin_behind(model) is not None
+    if counted and padded_with is not None and padded_with != tokenizer.pad_token_id:
         raise UnsupportedError(
             f"model: {checkpoint}: its positions are counted from its padding token, {padded_with}, and its tokenizer "
             f"pads with {tokenizer.pad_token_id}; give the tokenizer the same: tokenizer.pad_token = "
@@ -293,7 +290,12 @@ def model_limit(model: PreTrainedModel) -> int | None:
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(limit, int):
         return None
-    tables = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
-    padding = getattr(next(tables, None), "padding_idx", None)
-    # RoBERTa's positions start after the padding index: the first rows of its table are never used by text
+    padding = positions_begin_behind(model)  # the rows of the table up to it are never used by text
     return limit if padding is None else limit - padding - 1
+
+
+def positions_begin_behind(model: PreTrainedModel) -> int | None:
+    """The padding id behind which a model's positions begin (RoBERTa's); None where they begin at zero, or are none."""
+    tables = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    found: int | None = getattr(next(tables, None), "padding_idx", None)
+    return found

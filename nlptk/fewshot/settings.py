@@ -7,9 +7,7 @@ from typing import Any
 from nlptk import registry
 from nlptk.errors import RecipeError, UnsupportedError
 from nlptk.fewshot.contract import Method
-from nlptk.fewshot.data import (
-    support_settings,
-)
+from nlptk.fewshot.data import support_settings
 from nlptk.fewshot.methods import make_method
 from nlptk.recipe import Recipe
 from nlptk.training.preparation import Prepared

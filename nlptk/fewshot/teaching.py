@@ -62,8 +62,8 @@ def taught_by(
     """The model after its lesson, if it has one.
 
     support: what a method trains on that trains on the support set, and what a meta-trained encoder is moved to in the
-    end, where the method has it so. apart_from: rows none of whose classes may be meta-trained on. whole: adapters are
-    merged into the model, and are no longer there.
+    end, where the method has it so. apart_from: rows none of whose classes and texts may be meta-trained on. whole:
+    adapters are merged into the model, and are no longer there.
     """
     learner = learner_of(prepared)
     plan = _plan(recipe, prepared, method, learner, support=support, apart_from=apart_from)

@@ -114,16 +114,19 @@ def continued(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[
     SentencePiece tokenizers of decoders (Llama 2, Mistral) begin whatever they read with the mark of a word's
     beginning: here it goes to a line feed before the text, which is taken off again.
     """
-    behind, alone = _encode(tokenizer, [JOINT + text for text in texts]), _encode(tokenizer, texts)
-    return [_behind_joint(one) or _plain(other) for one, other in zip(behind, alone, strict=True)]
+    found = [_behind_joint(encoding) for encoding in _encode(tokenizer, [JOINT + text for text in texts])]
+    joined = [place for place, ids in enumerate(found) if not ids]
+    for place, encoding in zip(joined, _encode(tokenizer, [texts[place] for place in joined]), strict=True):
+        found[place] = _plain(encoding)
+    return found
 
 
-def _behind_joint(encoding: Encoding) -> list[int] | None:
-    """The ids of what follows the joint; None where a token holds both."""
+def _behind_joint(encoding: Encoding) -> list[int]:
+    """The ids of what follows the joint; none where a token holds both."""
     found = []
     for token, special, (start, end) in zip(encoding.ids, encoding.special_tokens_mask, encoding.offsets, strict=True):
         if start < len(JOINT) < end:
-            return None
+            return []
         if not special and end > len(JOINT):
             found.append(token)
     return found

@@ -91,8 +91,7 @@ def _run(recipe: PretrainRecipe, where: str) -> PretrainResult:
     tokenizer = origin.vocabulary.tokenizer
     objective = make_objective(origin.auto_class, tokenizer, recipe.objective, recipe.block_length)
     watch.lap("tokenizer and model")
-    backend = tokenizer.backend_tokenizer
-    tokens = tokenize_corpus(corpus, backend, separator=objective.separator, held_out=data.held_out_share)
+    tokens = tokenize_corpus(corpus, tokenizer, separator=objective.separator, held_out=data.held_out_share)
     check_parts(tokens, corpus, share=data.held_out_share)
     trainer = _trainer(recipe, origin, objective, tokens, where)
     watch.lap("tokens")

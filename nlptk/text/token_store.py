@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,12 @@ from tokenizers import Tokenizer
 
 from nlptk.data.cache import cache_dir, disk_errors, key_of
 from nlptk.errors import ArtifactError, DataError
-from nlptk.parts.windows import encode_each
+from nlptk.parts.windows import encode_each, special_tokens
 from nlptk.text.documents import Corpus, dividing_share, is_held_out
 from nlptk.training.checkpointing import seal, verify
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TRAIN, HELD_OUT = "train", "held_out"
 DOCUMENTS_AT_ONCE = 256
@@ -68,19 +71,20 @@ def _is_whole(place: Path) -> bool:
 
 
 def tokenize_corpus(
-    corpus: Corpus, backend: Tokenizer, *, separator: int | None, held_out: float | None
+    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, *, separator: int | None, held_out: float | None
 ) -> dict[str, Tokens]:
     """Part (train, held_out) -> its tokens, from the cache where these documents were tokenized like this before.
 
-    backend: the tokenizer; it is not changed, and special tokens that a text spells out are read as text. separator:
-    id put after every document.
+    The tokenizer is not changed, and special tokens that a text spells out are read as text. separator: id put after
+    every document.
     """
+    backend = tokenizer.backend_tokenizer
     plain = Tokenizer.from_str(backend.to_str())  # without what a checkpoint's own says of truncation and padding
     plain.no_truncation()
     plain.no_padding()
     plain.encode_special_tokens = True
     share = held_out or 0.0
-    special = _special(plain)
+    special = special_tokens(tokenizer)
     key = key_of("tokens", corpus.key(), key_of(plain.to_str()), separator, share, sorted(special))
     kind = np.dtype(np.uint16 if backend.get_vocab_size() <= 2**16 else np.uint32)
     folder = cached(
@@ -113,13 +117,6 @@ def _open(path: Path, kind: np.dtype[Any], counts: dict[str, int]) -> Tokens:
     empty = path.stat().st_size == 0  # which cannot be mapped
     ids = np.empty(0, dtype=kind) if empty else np.memmap(path, dtype=kind, mode="r")
     return Tokens(ids, counts["documents"], counts["bytes"])
-
-
-def _special(backend: Tokenizer) -> dict[int, str]:
-    """Id -> string of the special tokens but the unknown one, which a text may well give."""
-    model = json.loads(backend.to_str())["model"]
-    added = {index: token.content for index, token in backend.get_added_tokens_decoder().items() if token.special}
-    return {i: token for i, token in added.items() if i != model.get("unk_id") and token != model.get("unk_token")}
 
 
 def _read(documents: Iterable[str], backend: Tokenizer, special: dict[int, str]) -> Iterator[tuple[str, list[int]]]:

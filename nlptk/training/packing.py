@@ -22,9 +22,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from nlptk.batches import label_batch, pad_batch
-from nlptk.checkpoints import model_limit
+from nlptk.checkpoints import model_limit, positions_begin_behind
 from nlptk.errors import UnsupportedError
-from nlptk.training.readout import TRIAL_ERRORS, Readout, backbone, find_readout
+from nlptk.training.readout import TRIAL_ERRORS, Readout, backbone, find_readout, in_one_line
 
 ATTENTION = "nlptk_packed"
 TOLERANCE = 1e-4  # float32 rounding between two orders of summation stays far below it on two short rows
@@ -165,17 +165,18 @@ def _layout(bounds: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Ten
 class Packing:
     """A model that also takes packed batches, until `remove`d. Padded batches go through it as before."""
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel, readout: Readout):
         self._model = model
         self._attention = model.config._attn_implementation
-        self.readout: Readout = find_readout(model)
+        self.readout = readout
         base = backbone(model)
         model.set_attn_implementation(ATTENTION)
         self._hooks = [
             base.register_forward_pre_hook(self._before, with_kwargs=True),
             base.register_forward_hook(self._after, with_kwargs=True),
         ]
-        self.position_offset = 0
+        padding = positions_begin_behind(model)
+        self.position_offset = 0 if padding is None else padding + 1
 
     def _before(
         self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -270,26 +271,20 @@ def install(model: PreTrainedModel) -> tuple[Packing | None, str]:
         return None, "an encoder-decoder's relative position bias covers the whole packed sequence"
     name = type(model).__name__
     try:
-        rows = _trial_rows(model, find_readout(model))
+        readout = find_readout(model)
+        rows = _trial_rows(model, readout)
         own = _padded(model, rows)
-        packing = Packing(model)
+        packing = Packing(model, readout)
     except UnsupportedError as error:
         return None, str(error)
     except TRIAL_ERRORS as error:
-        return None, f"{name} does not take other attention: {_one_line(error)}"
-    positions = getattr(getattr(backbone(model), "embeddings", None), "position_embeddings", None)
-    padding = getattr(positions, "padding_idx", None)
-    packing.position_offset = 0 if padding is None else padding + 1
+        return None, f"{name} does not take other attention: {in_one_line(error)}"
     try:
         difference = packing.difference(rows, own)
     except TRIAL_ERRORS as error:  # shapes that do not fit, arguments that it does not hand on
         packing.remove()
-        return None, f"{name} does not take packed rows: {_one_line(error)}"
+        return None, f"{name} does not take packed rows: {in_one_line(error)}"
     if difference > TOLERANCE:
         packing.remove()
         return None, f"packed and padded logits of {name} differ by {difference:.1e}"
     return packing, "rows are packed without padding"
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -91,6 +91,11 @@ TRIAL_ERRORS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeErr
 """What an architecture's own code raises when it is called otherwise than it expects."""
 
 
+def in_one_line(error: Exception) -> str:
+    """What an architecture's own code raised, for a message."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def find_readout(model: PreTrainedModel) -> Readout:
     """Which backbone output the logits depend on.
 
@@ -103,8 +108,7 @@ def find_readout(model: PreTrainedModel) -> Readout:
         by_token, by_pooled, is_mean = _probe(model)
     except TRIAL_ERRORS as error:
         raise UnsupportedError(
-            f"{type(model).__name__}: its head cannot be called apart from its backbone "
-            f"({type(error).__name__}: {' '.join(str(error).split())})"
+            f"{type(model).__name__}: its head cannot be called apart from its backbone ({in_one_line(error)})"
         ) from error
     finally:
         model.train(training)

@@ -27,7 +27,7 @@ def text(tmp_path: Path) -> Path:
 
 
 def test_the_files_hold_what_the_tokenizer_says_in_order(text: Path) -> None:
-    found = tokenize_corpus(find_corpus(text), TOKENIZER.backend_tokenizer, separator=END, held_out=0.3)
+    found = tokenize_corpus(find_corpus(text), TOKENIZER, separator=END, held_out=0.3)
     for part, held_out in ((TRAIN, False), (HELD_OUT, True)):
         mine = [document for document in TEXTS if is_held_out(document, 0.3) is held_out]
         wanted = [token for document in mine for token in [*TOKENIZER(document)["input_ids"], END]]
@@ -40,7 +40,7 @@ def test_the_files_hold_what_the_tokenizer_says_in_order(text: Path) -> None:
 def test_special_tokens_that_a_text_spells_out_are_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("before <|endoftext|> after\n")
-    ids = tokenize_corpus(find_corpus(path), TOKENIZER.backend_tokenizer, separator=None, held_out=None)[TRAIN].ids
+    ids = tokenize_corpus(find_corpus(path), TOKENIZER, separator=None, held_out=None)[TRAIN].ids
     assert END not in ids
     assert TOKENIZER.decode(ids.tolist()) == "before <|endoftext|> after"
     assert END in TOKENIZER("<|endoftext|>")["input_ids"]  # the tokenizer itself is as it was
@@ -65,7 +65,7 @@ def test_an_entry_is_written_once_and_anew_when_damaged(tmp_path: Path, monkeypa
 
 def test_each_epoch_has_every_window_once_in_another_order_with_other_noise(text: Path) -> None:
     objective = NextToken(TOKENIZER, ObjectiveSettings(), 16)
-    tokens = tokenize_corpus(find_corpus(text), TOKENIZER.backend_tokenizer, separator=END, held_out=None)[TRAIN]
+    tokens = tokenize_corpus(find_corpus(text), TOKENIZER, separator=END, held_out=None)[TRAIN]
     windows = training_windows(tokens, objective, seed=0)
     sampler = EpochWindows(len(windows), seed=0, batch_size=4)
     first = list(sampler)
@@ -80,7 +80,7 @@ def test_each_epoch_has_every_window_once_in_another_order_with_other_noise(text
 
 def test_held_out_windows_are_spread_and_bounded(text: Path) -> None:
     objective = NextToken(TOKENIZER, ObjectiveSettings(), 16)
-    tokens = tokenize_corpus(find_corpus(text), TOKENIZER.backend_tokenizer, separator=END, held_out=None)[TRAIN]
+    tokens = tokenize_corpus(find_corpus(text), TOKENIZER, separator=END, held_out=None)[TRAIN]
     every = Windows(tokens, objective, seed=0)
     some = held_out_windows(tokens, objective, most_tokens=160)
     assert len(some) == 10
@@ -93,7 +93,7 @@ def test_too_little_text_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("hello\n")
     objective = NextToken(TOKENIZER, ObjectiveSettings(), 64)
-    tokens = tokenize_corpus(find_corpus(path), TOKENIZER.backend_tokenizer, separator=END, held_out=None)
+    tokens = tokenize_corpus(find_corpus(path), TOKENIZER, separator=END, held_out=None)
     with pytest.raises(DataError, match=r"data.train: \d tokens in 1 documents, and one example takes 65"):
         training_windows(tokens[TRAIN], objective, seed=0)
     with pytest.raises(DataError, match=r"data.held_out: 0 tokens in 0 documents"):
@@ -105,17 +105,17 @@ def test_few_documents_on_one_side_are_refused_with_a_share_that_divides_them(
     tmp_path: Path, share: float, came: str
 ) -> None:
     corpus = find_corpus(write_text(tmp_path / "three.txt", 3))
-    tokens = tokenize_corpus(corpus, TOKENIZER.backend_tokenizer, separator=END, held_out=share)
+    tokens = tokenize_corpus(corpus, TOKENIZER, separator=END, held_out=share)
     with pytest.raises(DataError, match=rf"holds out {came} the 3 documents") as caught:
         check_parts(tokens, corpus, share=share)
     better = float(str(caught.value).partition("; data.held_out=")[2].partition(" ")[0])
-    parts = tokenize_corpus(corpus, TOKENIZER.backend_tokenizer, separator=END, held_out=better)
+    parts = tokenize_corpus(corpus, TOKENIZER, separator=END, held_out=better)
     assert (parts[TRAIN].documents, parts[HELD_OUT].documents) == (2, 1)
 
 
 def test_a_single_document_cannot_be_divided_and_the_cure_says_so(tmp_path: Path) -> None:
     corpus = find_corpus(write_text(tmp_path / "one.txt", 1))
-    tokens = tokenize_corpus(corpus, TOKENIZER.backend_tokenizer, separator=END, held_out=0.01)
+    tokens = tokenize_corpus(corpus, TOKENIZER, separator=END, held_out=0.01)
     with pytest.raises(DataError, match=r"no share would divide these; or give more, .* or data\.held_out=none"):
         check_parts(tokens, corpus, share=0.01)
 
@@ -125,7 +125,7 @@ def test_special_tokens_that_a_text_spells_out_are_text_for_a_list_of_pieces_too
     tokenizer = train_tokenizer(lambda: iter(texts), family="t5", vocab_size=400).tokenizer
     path = tmp_path / "text.txt"
     path.write_text("a </s> b <pad> c <extra_id_0> d\n")
-    ids = tokenize_corpus(find_corpus(path), tokenizer.backend_tokenizer, separator=None, held_out=None)[TRAIN].ids
+    ids = tokenize_corpus(find_corpus(path), tokenizer, separator=None, held_out=None)[TRAIN].ids
     named = {tokenizer.convert_tokens_to_ids(token) for token in ("</s>", "<pad>", "<extra_id_0>")}
     assert not named & set(ids.tolist())
     assert "pad" in str(tokenizer.decode(ids.tolist()))
