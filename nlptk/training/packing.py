@@ -1,9 +1,9 @@
 """Training without padding: the rows of a batch laid end to end in one sequence, no row seeing another.
 
 Linear layers, norms and embeddings run on real tokens alone. Attention is block-diagonal, with positions restarted in
-every row: under flash attention by its own variable-length kernels, elsewhere by spreading queries, keys and values
-over the rows of a padded block just for the attention product and gathering them back, which costs two copies and no
-wasted matrix product. The batch carries transformers' own names for such sequences (`cu_seq_lens_q`, `max_length_q`).
+every row: queries, keys and values are spread over the rows of a padded block just for the attention product and
+gathered back, which costs two copies and no wasted matrix product. The batch carries transformers' own names for such
+sequences (`cu_seq_lens_q`, `max_length_q`).
 
 Whether a model form allows it is measured, not listed: `install` compares packed logits with those of the model's own
 attention on two random rows and refuses a form on which they differ (T5's relative position bias; a decoder that
@@ -186,6 +186,8 @@ class Packing:
         slots, mask = _layout(kwargs["cu_seq_lens_q"], kwargs["max_length_q"])
         kwargs = {**kwargs, "packed_slots": slots, "packed_mask": mask}
         ids = kwargs.pop("packed_ids")
+        if kwargs.get("attention_mask") is None:  # a mask of four dimensions counts as made: none of tokens by tokens
+            kwargs["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
         return ((ids, *args[1:]), kwargs) if args else ((), {**kwargs, "input_ids": ids})
 
     def _after(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
