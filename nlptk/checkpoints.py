@@ -119,13 +119,18 @@ def load_tokenizer(checkpoint: str, revision: str | None = None) -> PreTrainedTo
 
 
 def load_config(checkpoint: str, revision: str | None = None) -> PretrainedConfig:
-    """The checkpoint's configuration. Raises: ArtifactError."""
+    """The checkpoint's configuration. Raises: ArtifactError, UnsupportedError (an architecture that is not served)."""
     from transformers import AutoConfig
 
     checkpoint = resolve_checkpoint(checkpoint)
     with readable(checkpoint):
         config: PretrainedConfig = AutoConfig.from_pretrained(
             checkpoint, revision=revision, local_files_only=_cache_only(checkpoint)
+        )
+    if config.model_type == "xlnet":
+        raise UnsupportedError(
+            f"model: {checkpoint}: XLNet reads a row's last place, padding or not, and sees what follows a word it "
+            "is to write, so its figures would be wrong; give an encoder such as BERT or DeBERTa, or a decoder"
         )
     return config
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, XLNetConfig
 
 from nlptk import registry
-from nlptk.checkpoints import default_max_length, load_model, load_tokenizer
+from nlptk.checkpoints import default_max_length, load_config, load_model, load_tokenizer
 from nlptk.errors import ArtifactError, UnsupportedError
 from nlptk.task import LabelSpace, Task
 from tests.tiny_models import FAMILIES, OTHER_FORMS, write_checkpoint
@@ -185,3 +185,9 @@ def test_positions_that_are_counted_from_another_padding_token_are_refused(tmp_p
         UnsupportedError, match=r"counted from its padding token, 4, .* pads with 0.*tokenizer.pad_token"
     ):
         load_model(str(checkpoint), _task(), load_tokenizer(str(checkpoint)))
+
+
+def test_xlnet_is_refused_with_the_reason(tmp_path: Path) -> None:
+    XLNetConfig(vocab_size=50, d_model=8, n_layer=1, n_head=2, d_inner=8).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedError, match="XLNet reads a row's last place, padding or not"):
+        load_config(str(tmp_path))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from nlptk.checkpoints import quiet
@@ -148,6 +148,21 @@ def _unigram() -> PreTrainedTokenizerFast:
         model_max_length=128,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def sentencepiece_tokenizer(scheme: str) -> PreTrainedTokenizerFast:
+    """As Llama 2's: the mark of a word's beginning before every text, by a normalizer or by Metaspace."""
+    backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
+    pieces = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=pieces, show_progress=False)
+    backend.train_from_iterator(["once upon a time there was a dog", "the dog ran there at that time"] * 9, trainer)
+    if scheme == "normalizer":
+        backend.pre_tokenizer = None
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")  # type: ignore[no-untyped-call]
 
 
 def _config(family: str, size: int) -> PreTrainedConfig:

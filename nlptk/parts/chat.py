@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import DataError, UnsupportedError
-from nlptk.parts.prompts import end_token
+from nlptk.parts.prompts import JOINT, end_token
 from nlptk.parts.windows import STAND_IN, special_tokens
 
 if TYPE_CHECKING:
@@ -171,14 +172,23 @@ def _encode(
     tokenizer: PreTrainedTokenizerBase, text: str, cuts: Sequence[int] = ()
 ) -> tuple[list[int], list[tuple[int, int]]]:
     """Token ids and their characters. cuts: characters that begin a token, whatever the tokenizer would join."""
-    ids: list[int] = []
-    offsets: list[tuple[int, int]] = []
     how: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": False, "verbose": False}
-    for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
-        found = tokenizer(text[begin:end], return_offsets_mapping=True, **how)
-        ids += found["input_ids"]
-        offsets += [(begin + start, begin + stop) for start, stop in found["offset_mapping"]]
-    return ids, offsets
+
+    def encoded(begin: int, end: int, joint: str) -> list[tuple[int, tuple[int, int]]]:
+        """What a part of the text is behind a joint; empty where a token holds some of both."""
+        found = tokenizer(joint + text[begin:end], return_offsets_mapping=True, **how)
+        shift = begin - len(joint)
+        pairs = [
+            (token, (shift + start, shift + stop))
+            for token, (start, stop) in zip(found["input_ids"], found["offset_mapping"], strict=True)
+        ]
+        fused = any(start < begin < stop for _, (start, stop) in pairs)
+        return [] if fused else [pair for pair in pairs if pair[1][1] > begin or not joint]
+
+    pairs = encoded(0, (*cuts, len(text))[0], "")
+    for begin, end in pairwise([*cuts, len(text)]):
+        pairs += encoded(begin, end, JOINT) or encoded(begin, end, "")
+    return [token for token, _ in pairs], [place for _, place in pairs]
 
 
 def _marked(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WHOLE = 1 << 30  # a max_length that cuts nothing
 JOINT = "\n"
+"""Stands before a text that goes on from another: SentencePiece tokenizers mark the beginning of whatever they read."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def continued(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[
     """Token ids of texts as they stand behind another one.
 
     SentencePiece tokenizers of decoders (Llama 2, Mistral) begin whatever they read with the mark of a word's
-    beginning: here it goes to a line feed before the text, which is taken off again.
+    beginning: here it goes to a joint before the text, which is taken off again.
     """
     found = [_behind_joint(encoding) for encoding in _encode(tokenizer, [JOINT + text for text in texts])]
     joined = [place for place, ids in enumerate(found) if not ids]

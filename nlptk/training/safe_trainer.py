@@ -29,6 +29,7 @@ from nlptk.training.checkpointing import (
     seal,
     verify,
 )
+from nlptk.training.heap import HeapTrim
 from nlptk.training.sampling import EpochSampler
 
 
@@ -41,6 +42,10 @@ class SafeTrainer(Trainer):
     _sampler: EpochSampler
     identity: Mapping[str, Any] | None = None
     """What a resume must find unchanged; written into every checkpoint."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.add_callback(HeapTrim())
 
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
         # a checkpoint's state holds steps; the arguments, which a resume compares with it, may hold fractions

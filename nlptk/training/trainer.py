@@ -116,7 +116,7 @@ class NlptkTrainer(SafeTrainer):
             train_dataset=train_dataset,
             eval_dataset=validation.rows if validation else eval_dataset,
             callbacks=[self._schedule, ProgressBar(task.primary()), *callbacks],
-            model_init=model_init,  # type: ignore[arg-type]  # PEFT's models are no PreTrainedModel, and are welcome
+            model_init=model_init,
         )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
 from nlptk.checkpoints import load_tokenizer
 from nlptk.errors import UnsupportedError
@@ -16,7 +15,7 @@ from nlptk.parts import prompts
 from nlptk.parts.prompts import Prompt, continuation_ids, prompt_ids, target_ids
 from nlptk.strategies.prompt_tokens import prompt_token_ids, with_prompt_tokens
 from nlptk.task import Preprocessing
-from tests.tiny_models import WORDS, write_checkpoint
+from tests.tiny_models import WORDS, sentencepiece_tokenizer, write_checkpoint
 from tests.writers import ROWS, echo, loaded, write_bart
 
 LONG = " ".join(WORDS[:40])
@@ -192,25 +191,10 @@ def test_the_lists_of_an_encoding_are_asked_for_once() -> None:
     assert max(asked.values()) <= 2
 
 
-def _sentencepiece(scheme: str) -> Any:
-    """As Llama 2's: the mark of a word's beginning before every text, by a normalizer or by Metaspace."""
-    backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
-    pieces = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=pieces, show_progress=False)
-    backend.train_from_iterator(["once upon a time there was a dog", "the dog ran there at that time"] * 9, trainer)
-    if scheme == "normalizer":
-        backend.pre_tokenizer = None
-        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    backend.decoder = decoders.Sequence(steps)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")  # type: ignore[no-untyped-call]
-
-
 @pytest.mark.parametrize("scheme", ["normalizer", "metaspace"])
 @pytest.mark.parametrize(("prompt", "target"), [("once upon a ", "time there"), ("the dog", " ran"), ("the ti", "me")])
 def test_what_follows_a_prompt_begins_no_word_of_its_own(scheme: str, prompt: str, target: str) -> None:
-    tokenizer = _sentencepiece(scheme)
+    tokenizer = sentencepiece_tokenizer(scheme)
     read = prompt_ids(tokenizer, [Prompt("", prompt)], 100, open_end=True)[0].ids
     written = continuation_ids(tokenizer, [Prompt("", prompt)], [target], 100)[0].ids
     assert tokenizer.decode([*read, *written[:-1]]) == prompt + target

@@ -19,7 +19,7 @@ from nlptk.errors import DataError, UnsupportedError
 from nlptk.parts.chat import check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
 from nlptk.task import Preprocessing
 from nlptk.training.features import tokenizer_fingerprint
-from tests.tiny_models import write_checkpoint
+from tests.tiny_models import sentencepiece_tokenizer, write_checkpoint
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
@@ -101,6 +101,19 @@ def test_a_template_that_closes_no_turn_ends_the_text(tokenizer: PreTrainedToken
     assert turn_ends(tokenizer) == [tokenizer.eos_token_id]
     assert _spoken(tokenizer, TALK) == ["it came late ☃\n", "thank you\n<|endoftext|>"]
     assert conversation_ids(tokenizer, TALK[:4]).ids[-1] != tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("scheme", ["normalizer", "metaspace"])
+def test_a_turn_behind_a_space_has_no_second_one(scheme: str) -> None:
+    """The prompt ends in a space, which the answer's first token would take for its own."""
+    tokenizer = sentencepiece_tokenizer(scheme)
+    tokenizer.chat_template = PLAIN.replace("\n", " time ")
+    talk = [{"role": "user", "content": "the dog"}, {"role": "assistant", "content": "ran there"}]
+    found = conversation_ids(tokenizer, talk)
+    assert tokenizer.decode(found.ids) == "user: the dog time assistant: ran there time </s>"
+    prompt, _ = conversation_prompt(tokenizer, talk[:1], 500)
+    assert found.ids[: len(prompt)] == prompt
+    assert found.spoken == [place >= len(prompt) for place in range(len(found.ids))]
 
 
 @pytest.mark.parametrize("template", [CHATML, UNMARKED])
