@@ -129,6 +129,8 @@ def compare_methods(
     job = _checked(given_values(source, keys, overrides, task="few_shot"), recipe_name(source))
     if job.task["name"] != "few_shot":
         raise RecipeError(f"task: {job.task['name']}; episodes are for task few_shot")
+    if not shots:
+        raise RecipeError("shots: none given; give one number at least")
     if replay is not None and len(replay) != len(shots):
         raise RecipeError(f"replay: {len(replay)} lists of episodes for {len(shots)} numbers of shots; give one each")
     preflight.check(job, where=recipe_name(source))

@@ -16,7 +16,7 @@ from nlptk.environment import Watch
 from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.fewshot.adapting import teach
 from nlptk.fewshot.contract import Learner, Method
-from nlptk.fewshot.data import split_rows, with_class_names, without_repeats
+from nlptk.fewshot.data import refuse_unknown_names, split_rows, with_class_names, without_repeats
 from nlptk.fewshot.episodes import Episode, Protocol
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies, mean_interval, paired_differences
 from nlptk.fewshot.methods import make_method
@@ -106,12 +106,15 @@ def compare(
                 f"{where}: {name} learns from {least} examples of a class or more, and shots has {min(shots)}: give "
                 "more shots or task.class_names=true, or leave the method out"
             )
+    meta_trained = any(job.task["meta"] is not None for job in jobs.values())  # on classes that may have words, too
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
         lists: dict[int, list[Episode]] = {}
         warnings: list[str] = []
         for name, recipe in jobs.items():
             job = _Job.prepare(recipe, where)
+            if not meta_trained:
+                refuse_unknown_names(job.learner.task, [job.rows])
             if not lists:
                 lists = {k: _episodes(job.rows, replace(protocol, shots=k), (replay or {}).get(k)) for k in shots}
                 protocol = _protocol_of(lists, protocol)

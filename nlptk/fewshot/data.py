@@ -38,15 +38,12 @@ def split_rows(prepared: Prepared, split: str) -> LabelledRows:
 def with_class_names(rows: LabelledRows, preprocessing: Preprocessing) -> LabelledRows:
     """The rows, and with them the words of the classes' names where `task.class_names` asks for that.
 
-    Raises: RecipeError for names without words, and for words of no class; where other classes are meta-trained on,
-    `refuse_unknown_names` looks for that when their files are read.
+    Raises: RecipeError for names without words.
     """
     options: Any = rows.task.options
     if not options.class_names:
         return rows
     given = options.class_names if isinstance(options.class_names, Mapping) else {}
-    if options.meta is None:
-        refuse_unknown_names(rows.task, [rows])
     return rows.with_names(class_words(rows.names, given), preprocessing)
 
 

@@ -13,7 +13,7 @@ from accelerate import PartialState
 
 from nlptk.environment import Watch
 from nlptk.fewshot.contract import Material
-from nlptk.fewshot.data import refuse_classes_without_rows, split_rows, with_class_names
+from nlptk.fewshot.data import refuse_classes_without_rows, refuse_unknown_names, split_rows, with_class_names
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rejection import measure_rejection, out_of_scope_rows, tune_rejection
 from nlptk.fewshot.reporting import write_few_shot_report
@@ -45,6 +45,8 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     prepared.trained.to(args.device)
     watch.lap("data and model")
     support = with_class_names(split_rows(prepared, "train"), prepared.preprocessing)
+    if recipe.task["meta"] is None:
+        refuse_unknown_names(prepared.task, [support])
     refuse_classes_without_rows(support)
     method.check_names(support.names)
     on_support = trains(recipe) and (method.trains == "support" or method.settles(learner_of(prepared)))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,7 +179,9 @@ def _renew(
     _retire_evaluations(folder)
     loaded.folder, loaded.manifest = artifact.load_manifest(folder, verify=False)
     loaded.model.config.id2label, loaded.model.config.label2id = space.id2label, space.label2id
-    task.labels, task.support, task.decision = space, renewed, decision
+    after = copy(task)
+    after.labels, after.support, after.decision = space, renewed, decision
+    loaded.task = after  # all at once: another thread may be asking
     return folder
 
 

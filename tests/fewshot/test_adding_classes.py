@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,6 +35,16 @@ def test_a_class_is_added_and_removed_without_training(trained: TrainResult, tmp
     after = nlptk.pipeline(folder)(["broken", "invoice", "password"])
     for one, other in zip(before, after, strict=True):
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
+
+
+def test_who_is_asking_while_a_class_is_added_gets_an_answer_of_before(trained: TrainResult, tmp_path: Path) -> None:
+    """As in another thread, which has the task in hand."""
+    loaded = nlptk.pipeline(trained.artifact)
+    task: Any = loaded.task
+    before = (task.labels, task.support, task.decision)
+    loaded.add_class("praise", ["great service"], output=tmp_path / "more")
+    assert (task.labels, task.support, task.decision) == before
+    assert "praise" in loaded("great service")["scores"]
 
 
 @pytest.mark.parametrize("method", ["linear_probe", "contrastive", "prototypical"])

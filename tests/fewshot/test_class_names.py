@@ -148,3 +148,23 @@ def test_a_text_that_is_a_class_name_is_not_drawn_where_names_are_learnt_from(
     )
     with pytest.raises(DataError, match="draw texts that are a class's name"):
         nlptk.compare_methods(task=task, output=tmp_path / "replayed", episodes=40, replay=[other.episodes[1]], **keys)
+
+
+def test_words_of_meta_trained_classes_do_not_bar_methods_that_train_nothing(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    task = {
+        "name": "few_shot",
+        "method": "prototypical",
+        "meta": {"train": str(data["held_out"]), **META, "ways": 2, "episodes": 4, "shots": 1},
+        "class_names": {WORDS[30]: "held out", WORDS[20]: "measured"},
+    }
+    keys: dict[str, Any] = {"task": task, "model": checkpoints["bert"], "ways": 3, "shots": [1], "queries": 2}
+    keys |= {"data": {"train": data["meta"], "duplicates": "drop"}, "episodes": 4}
+    found = nlptk.compare_methods(**keys, methods=["linear_probe", "prototypical"], output=tmp_path / "both")
+    assert set(found.figures) == {"linear_probe", "prototypical"}
+    del task["meta"]
+    with pytest.raises(RecipeError, match=f"no class '{WORDS[30]}'"):
+        nlptk.compare_methods(**keys, methods=["linear_probe"], output=tmp_path / "alone")
+    with pytest.raises(RecipeError, match="shots: none given"):
+        nlptk.compare_methods(**{**keys, "shots": []}, output=tmp_path / "none")
