@@ -264,7 +264,8 @@ class Generation(TextToText):
             sizes = [size if own else 0 for size, own in zip(found.sizes, found.spoken, strict=True)][1:]
             kept = len(labels) if preprocessing.long_text == "window" else min(length, len(labels))
             windows = list(spans(kept, 0, kept, length=length, shared=preprocessing.stride))
-            features["input_ids"] += [found.ids[begin:end] for begin, _, end in windows]
+            first = found.ids[:1] if found.ids[0] == tokenizer.bos_token_id and preprocessing.stride else []
+            features["input_ids"] += [[*first, *found.ids[begin + len(first) : end]] for begin, _, end in windows]
             features["labels"] += [[IGNORED] * (new - begin) + labels[new:end] for begin, new, end in windows]
             features["spans"] += [[0, sum(sizes[new:end])] for _, new, end in windows]
             features["length"] += [end - begin for begin, _, end in windows]
@@ -296,6 +297,12 @@ class Generation(TextToText):
         kept = [[*scored[row], len(prompts[row]), *prompts[row], *by_row.get(row, ())] for row in range(rows)]
         return Inferred([np.array(values, dtype=np.float64) for values in kept], loss)
 
+    def _reads_after(self) -> list[int]:
+        """The token that the tokenizer puts before whatever a model reads, if any: without it some (Gemma) foresee
+        nothing. It takes the place of a window's first token, which is context, or that token already."""
+        start = self.tokenizer.bos_token_id
+        return [start] if self.tokenizer("a")["input_ids"][0] == start else []
+
     def _scored(self, logits: torch.Tensor, labels: torch.Tensor) -> list[list[float]]:
         """Nats and number of the labels that spell text, row by row. logits: (rows, tokens, vocabulary)."""
         import torch
@@ -309,14 +316,14 @@ class Generation(TextToText):
 
     def _alone(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> list[list[float]]:
         """Nats and tokens of each window of each block, its text read alone; at once no more tokens than the batch."""
-        device = batch["input_ids"].device
+        device, first = batch["input_ids"].device, self._reads_after()
         jobs: list[tuple[int, dict[str, list[int]]]] = []
         lists = (unpadded(batch["context"]), batch["input_ids"].tolist(), batch["labels"].tolist())
         for row, (context, ids, labels, flat) in enumerate(zip(*lists, unpadded(batch["windows"]), strict=True)):
             whole, known = [*context, *ids], [IGNORED] * len(context) + labels
             for begin, scored, stop in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
                 counted = [IGNORED] * (scored - begin) + known[scored:stop]
-                jobs.append((row, {"input_ids": whole[begin:stop], "labels": counted}))
+                jobs.append((row, {"input_ids": [*first, *whole[begin + len(first) : stop]], "labels": counted}))
         found: dict[int, list[float]] = {}
         order = sorted(range(len(jobs)), key=lambda job: -len(jobs[job][1]["input_ids"]))
         while order:

@@ -59,13 +59,16 @@ def _plain(artifact: Path) -> tuple[Any, Any]:
         return AutoModelForCausalLM.from_pretrained(artifact), AutoTokenizer.from_pretrained(artifact)
 
 
-def _sliding(model: Any, ids: list[int], length: int, shared: int) -> tuple[float, int]:
-    """Nats and tokens of a text after its first token: transformers' page "Perplexity of fixed-length models"."""
+def _sliding(model: Any, ids: list[int], length: int, shared: int, first: int | None) -> tuple[float, int]:
+    """Nats and tokens of a text after its first token: transformers' page "Perplexity of fixed-length models".
+
+    first: what each window is read after, in the place of its first token.
+    """
     nats, counted, previous = 0.0, 0, 0
     for begin in range(0, len(ids), length - shared):
         # the page's last window is of inputs and labels at once; ours reads `length` tokens to predict one more
         end = min(begin + length + 1, len(ids))
-        target = torch.tensor([ids[begin:end]])
+        target = torch.tensor([[ids[begin] if first is None else first, *ids[begin + 1 : end]]])
         known = target.clone()
         known[:, : max(previous - begin, 1)] = -100
         number = int((known[:, 1:] != -100).sum())
@@ -82,9 +85,9 @@ def _expected(artifact: Path, texts: Sequence[str], *, shared: int) -> Mapping[s
     model, tokenizer = _plain(artifact)
     nats = tokens = size = 0.0
     for text in texts:
-        ids = tokenizer(text)["input_ids"]
-        ids = ids if ids[0] == tokenizer.bos_token_id else [tokenizer.bos_token_id, *ids]
-        found = _sliding(model, ids, LENGTH, shared)
+        ids, start = tokenizer(text)["input_ids"], tokenizer.bos_token_id
+        first = start if ids[0] == start else None
+        found = _sliding(model, ids if first is not None else [start, *ids], LENGTH, shared, first)
         nats, tokens, size = nats + found[0], tokens + found[1], size + len(text.encode())
     return {"bits_per_byte": nats / math.log(2) / size, "perplexity": math.exp(nats / tokens)}
 
