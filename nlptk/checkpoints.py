@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ LONGEST_DEFAULT = 512
 WARM_START = "EncoderDecoderModel"
 """What a task says for `auto_class` where an encoder alone is to become an encoder-decoder."""
 _NO_LIMIT = 1_000_000  # tokenizers without a limit report 10**30
+_LIMITS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
+"""What configurations call their number of positions; the second is LED's, the third MPT's."""
+_OPTIONAL = re.compile("pooler|cross_?att")
 
 
 _LEAST_TOKENS = 2
@@ -145,13 +149,14 @@ def load_model(
 ) -> LoadedModel:
     """The checkpoint with the task's head on it, in float32. A head of another shape is made anew and reported.
 
-    Raises: ArtifactError (missing, unreadable), UnsupportedError (no such head for this architecture).
+    Raises: ArtifactError (missing, unreadable, sizes that differ), UnsupportedError (no such head for this
+    architecture).
     """
     import transformers
 
     checkpoint = resolve_checkpoint(checkpoint)
     config = config or load_config(checkpoint, revision)
-    padded_with = config.get_text_config().pad_token_id
+    padded_with = getattr(config.get_text_config(), "pad_token_id", None)
     _fit_config(config, task, tokenizer)
     name = task.auto_class(config)
     head = "AutoModelForCausalLM" if name == WARM_START else name
@@ -168,6 +173,11 @@ def load_model(
         else:
             loaded = _read(auto, checkpoint, config, revision)
         _grow_embeddings(loaded.model, len(tokenizer))
+    if other := of_body(loaded.model, loaded.reshaped):
+        raise ArtifactError(
+            f"model: {checkpoint}: {other[0]} is of another size in its weights than config.json says "
+            f"({len(other)} parameters are); give config.json and weights of one model"
+        )
     _check_positions(checkpoint, loaded.model, tokenizer, padded_with)
     task.prepare_model(loaded.model)
     return loaded
@@ -194,6 +204,23 @@ def _read(auto: Any, checkpoint: str, config: PretrainedConfig, revision: str | 
         ]
     reshaped = {str(item[0]) if isinstance(item, tuple) else str(item) for item in info["mismatched_keys"]}
     return LoadedModel(model, new=sorted(reshaped.union(info["missing_keys"])), reshaped=sorted(reshaped))
+
+
+def of_body(model: PreTrainedModel, names: Sequence[str]) -> list[str]:
+    """Of some parameters those that a checkpoint ought to have: a language model's output layer is among them, but no
+    other head, no pooler, nor what lets an encoder that becomes a decoder read the source."""
+    from transformers import EncoderDecoderModel
+
+    parts: list[tuple[str, Any]] = [("", model)]
+    if isinstance(model, EncoderDecoderModel):
+        parts = [("encoder.", model.encoder), ("decoder.", model.decoder)]
+    found = []
+    for prefix, part in parts:
+        body = prefix if part.base_model is part else f"{prefix}{part.base_model_prefix}."
+        output = part.get_output_embeddings()
+        writes = {f"{prefix}{name}" for name, p in part.named_parameters() if p is getattr(output, "weight", None)}
+        found += [n for n in names if n in writes or (n.startswith(body) and not _OPTIONAL.search(n))]
+    return found
 
 
 def _renamed_backbone(head: Any) -> dict[str, str] | None:
@@ -266,6 +293,9 @@ def _fit_config(config: PretrainedConfig, task: Task, tokenizer: PreTrainedToken
         setattr(config, key, value)
     text_config = config.get_text_config()
     text_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
+    if getattr(config, "type_vocab_size", 2) < 2:  # a BERT tokenizer beside a RoBERTa: one type for both texts
+        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = names
     if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
         first = getattr(getattr(config, "decoder", None), "bos_token_id", None)  # of T5Gemma
         config.decoder_start_token_id = tokenizer.pad_token_id if first is None else first
@@ -292,8 +322,9 @@ def default_max_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedMode
 
 def model_limit(model: PreTrainedModel) -> int | None:
     """Positions the model has, special tokens included; None where positions are relative and have no end (T5)."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(limit, int):
+    config = model.config.get_text_config()
+    limit = next((found for name in _LIMITS if isinstance(found := getattr(config, name, None), int)), None)
+    if limit is None:
         return None
     padding = positions_begin_behind(model)  # the rows of the table up to it are never used by text
     return limit if padding is None else limit - padding - 1

@@ -10,10 +10,18 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, XLNetConfig
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaModel,
+    XLNetConfig,
+)
 
 from nlptk import registry
-from nlptk.checkpoints import default_max_length, load_config, load_model, load_tokenizer
+from nlptk.checkpoints import default_max_length, load_config, load_model, load_tokenizer, of_body
 from nlptk.errors import ArtifactError, UnsupportedError
 from nlptk.task import LabelSpace, Task
 from tests.tiny_models import FAMILIES, OTHER_FORMS, write_checkpoint
@@ -191,3 +199,62 @@ def test_xlnet_is_refused_with_the_reason(tmp_path: Path) -> None:
     XLNetConfig(vocab_size=50, d_model=8, n_layer=1, n_head=2, d_inner=8).save_pretrained(tmp_path)
     with pytest.raises(UnsupportedError, match="XLNet reads a row's last place, padding or not"):
         load_config(str(tmp_path))
+
+
+def _without(folder: Path, pattern: str) -> None:
+    """Take weights out of a checkpoint."""
+    weights = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if pattern not in k}, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "lacking", "told"),
+    [
+        ("t5", "summarization", "decoder.", "decoder.block.0.layer.0.SelfAttention.q.weight"),
+        ("bert", "classification", "layer.1.", "encoder.layer.1"),
+        ("bert", "summarization", "layer.1.", "decoder.bert.encoder.layer.1"),
+        ("bert", "classification", "pooler", None),
+        ("bert", "summarization", "pooler", None),
+        ("gpt2", "ner", "nothing", None),
+        ("t5", "translation", "nothing", None),
+    ],
+)
+def test_what_a_checkpoint_lacks_beside_its_head_is_known(
+    family: str, task: str, lacking: str, told: str | None, tmp_path: Path
+) -> None:
+    checkpoint = write_checkpoint(family, tmp_path / family)
+    _without(checkpoint, lacking)
+    cls = registry.get_task(task)
+    options = {"max_new_tokens": 8} if "max_new_tokens" in cls.Options.model_fields else {}
+    made = cls(cls.Options.model_validate(options), labels=LabelSpace(("O", "B-x", "I-x")))
+    made.tokenizer = load_tokenizer(str(checkpoint))
+    loaded = load_model(str(checkpoint), made, made.tokenizer)
+    found = of_body(loaded.model, loaded.new)
+    assert any(told in name for name in found) if told else not found
+
+
+def test_weights_of_another_size_than_the_configuration_says_are_refused(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint("bert", tmp_path / "bert")
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "vocab_size": config["vocab_size"] + 7}))
+    with pytest.raises(ArtifactError, match="is of another size in its weights than"):
+        load_model(str(checkpoint), _task(), load_tokenizer(str(checkpoint)))
+
+
+def test_token_types_that_a_model_has_not_are_not_given(tmp_path: Path) -> None:
+    """As in klue/roberta: BERT's tokenizer beside a RoBERTa."""
+    checkpoint = write_checkpoint("bert", tmp_path / "bert")
+    tokenizer = load_tokenizer(str(checkpoint))
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        type_vocab_size=1,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    RobertaModel(config).save_pretrained(tmp_path / "klue")
+    assert "token_type_ids" in tokenizer.model_input_names
+    load_model(str(tmp_path / "klue"), _task(), tokenizer)
+    assert "token_type_ids" not in tokenizer.model_input_names

@@ -12,7 +12,15 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from nlptk import registry
-from nlptk.checkpoints import LoadedModel, default_max_length, load_config, load_model, load_tokenizer, model_limit
+from nlptk.checkpoints import (
+    LoadedModel,
+    default_max_length,
+    load_config,
+    load_model,
+    load_tokenizer,
+    model_limit,
+    of_body,
+)
 from nlptk.data import Splits, fingerprint, load_splits
 from nlptk.data.problems import REMEMBERED, conflict_lines, dropped_entry, dropped_lines
 from nlptk.errors import DataError, RecipeError, UnsupportedError
@@ -168,9 +176,20 @@ def caveats(prepared: Prepared) -> list[str]:
         *dropped_lines(found.dropped),
         *conflict_lines(found.conflicts),
         *found.notes,
+        *made_anew(prepared),
         *left_random(prepared),
         *cut_warnings(ledgers, prepared.task, long_text=prepared.preprocessing.long_text),
         *own,
+    ]
+
+
+def made_anew(prepared: Prepared) -> list[str]:
+    """A warning of parameters that a checkpoint of this form has, and this one had not."""
+    if not (names := of_body(prepared.model, prepared.loaded.new)):
+        return []
+    return [
+        f"{_listed(names)}: not in the checkpoint, so made at random: it is of another form than its config.json says, "
+        "or incomplete"
     ]
 
 
@@ -185,11 +204,14 @@ def left_random(prepared: Prepared) -> list[str]:
     names = [name for name in prepared.loaded.new if name not in trained | same]
     if not names:
         return []
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return [
-        f"{listed}: not in the checkpoint, so made at random, and never trained by strategy {prepared.strategy.name}; "
-        "use strategy=full, or a checkpoint that has them"
+        f"{_listed(names)}: not in the checkpoint, so made at random, and never trained by strategy "
+        f"{prepared.strategy.name}; use strategy=full, or a checkpoint that has them"
     ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def present(data: Splits) -> dict[str, Dataset]:
