@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 DECODER = "decoder"
 SAMPLING = ("temperature", "top_k", "top_p")
 BEAM_SEARCH = ("length_penalty", "early_stopping")
+LEFT_OUT = (
+    *("num_return_sequences", "return_dict_in_generate"),  # one text a prompt, as plain ids
+    *("output_scores", "output_logits", "output_attentions", "output_hidden_states"),
+    *("num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints", "force_words_ids"),
+)
+"""What a checkpoint may ask of generation and nlptk has no use for; the last are ways of writing that transformers 5
+leaves to code beside the checkpoint, which is never run."""
 SAME_NAME = ("min_new_tokens", "num_beams", *SAMPLING, "repetition_penalty", "no_repeat_ngram_size", *BEAM_SEARCH)
 """Options that transformers has by the same name; None leaves what the checkpoint says."""
 DECODING = frozenset({"max_new_tokens", "do_sample", *SAME_NAME})
@@ -158,10 +165,19 @@ class TextToText(Task):
         if start is not None:
             settings.decoder_start_token_id = start
         _set_generation(settings, self.settings)
-        if start is not None:
-            _tell_pipelines(model, "text2text-generation", {})
-        limit = model_limit(model)
-        if start is not None and limit is not None and self.settings.max_new_tokens >= limit:
+        try:
+            settings.validate(strict=True)
+        except ValueError as error:
+            raise UnsupportedError(
+                f"model: its generation_config.json holds what does not go together: {' '.join(str(error).split())}; "
+                "mend it there, or set the task's own options"
+            ) from error
+        if start is None:
+            self.tokenizer.padding_side = "left"  # as whoever writes with it in batches needs it
+            return
+        _tell_pipelines(model, "text2text-generation", {})
+        limit = getattr(config, "max_decoder_position_embeddings", model_limit(model))  # of LED
+        if limit is not None and self.settings.max_new_tokens >= limit:
             raise UnsupportedError(
                 f"task.max_new_tokens: {self.settings.max_new_tokens} does not fit the {limit} positions of the "
                 f"decoder; give at most {limit - 1}"
@@ -237,6 +253,9 @@ class TextToText(Task):
         """A prompt in at most `room` tokens."""
         return ids.cut(room, head_tail=preprocessing.long_text == "truncate_head_tail")
 
+    def forward(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> Any:
+        return super().forward(model, {**batch, **_global_attention(model, batch["input_ids"])})
+
     def loss(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
         """Token cross entropy, summed. labels: (rows, tokens)."""
         from torch.nn import functional
@@ -280,8 +299,9 @@ class TextToText(Task):
         device = next(plain.parameters()).device
         ids = pad(prompts, self.tokenizer.pad_token_id, left=self.is_decoder)
         mask = pad([[1] * len(prompt) for prompt in prompts], 0, left=self.is_decoder)
+        read = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         with torch.no_grad():
-            written = plain.generate(input_ids=ids.to(device), attention_mask=mask.to(device))
+            written = plain.generate(**read, **_global_attention(plain, read["input_ids"]), tokenizer=self.tokenizer)
         start = ids.shape[1] if self.is_decoder else 1
         ends = _as_list(plain.generation_config.eos_token_id)
         return [_until(row, ends) for row in written[:, start:].cpu().numpy()]
@@ -330,26 +350,43 @@ def _set_generation(settings: GenerationConfig, options: GenerationOptions) -> N
     """Lengths and drawing are the task's; what it leaves open stays as the checkpoint has it."""
     settings._from_model_config = False  # or transformers may make it anew from the model's configuration
     settings.max_length = settings.min_length = settings.min_new_tokens = None
-    settings.num_return_sequences = settings.return_dict_in_generate = None  # one text a prompt, as plain ids
+    for name in LEFT_OUT:
+        setattr(settings, name, None)
     settings.max_new_tokens, settings.do_sample = options.max_new_tokens, options.do_sample
     if not options.do_sample:
         for name in (*SAMPLING, "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"):
             setattr(settings, name, None)
-    if options.num_beams == 1:
-        for name in BEAM_SEARCH:
-            setattr(settings, name, None)
     for name in SAME_NAME:
         if (value := getattr(options, name)) is not None:
             setattr(settings, name, value)
+    if (settings.num_beams or 1) == 1:
+        for name in BEAM_SEARCH:
+            setattr(settings, name, None)
+
+
+def _global_attention(model: Any, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """For LED, whose attention is local, the first token's attention to all, as its paper has it (Beltagy et al. 2020,
+    arXiv:2004.05150, section 7); nothing for other models. ids: (rows, tokens)."""
+    import torch
+    from accelerate.utils import extract_model_from_parallel
+
+    if extract_model_from_parallel(model).config.model_type != "led":
+        return {}
+    mask = torch.zeros_like(ids)
+    mask[:, 0] = 1
+    return {"global_attention_mask": mask}
 
 
 def _tell_pipelines(model: PreTrainedModel, task: str, more: Mapping[str, Any]) -> None:
     """Write what transformers' pipeline of that name is to do into the model's task_specific_params: its own defaults,
-    4 beams and 256 new tokens, win over generation_config.json, but not over these."""
+    4 beams and 256 new tokens, win over generation_config.json, but not over these. What stands there of other pairs of
+    languages goes, for `translation` alone would be taken for the first of them."""
     settings: Any = model.generation_config
     known = getattr(model.config, "task_specific_params", None) or {}
     ours = {"max_new_tokens": settings.max_new_tokens, "num_beams": settings.num_beams or 1}
-    model.config.task_specific_params = {**known, task: {**more, **ours}}
+    kind, *_ = task.split("_")
+    others = {name: params for name, params in known.items() if not name.startswith(kind)}
+    model.config.task_specific_params = {**others, task: {**more, **ours}}
 
 
 def _opening(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, LEDConfig, LEDForConditionalGeneration
 
-from nlptk.checkpoints import load_config, load_tokenizer, quiet
+from nlptk.checkpoints import load_config, load_tokenizer, model_limit, quiet
 from nlptk.errors import UnsupportedError
 from nlptk.parts.generating import GenerationOptions, text_warnings
 from nlptk.task import Inferred, Preprocessing
@@ -193,6 +194,86 @@ def test_a_checkpoints_own_settings_stay_unless_the_task_says_otherwise(
     assert greedy.get("early_stopping") is None
     assert greedy["no_repeat_ngram_size"] == 0
     assert greedy["min_new_tokens"] == 2
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"num_beams": None, "early_stopping": True, "length_penalty": 2.0},
+        {"output_scores": True, "return_dict_in_generate": True},
+        {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5},
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"stop_strings": ["late"]},
+    ],
+)
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_what_a_checkpoint_asks_of_generation_ends_no_run(
+    family: str, asked: dict[str, Any], checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    """Each of these stopped a run at its end, or at the first text."""
+    folder = shutil.copytree(checkpoints[family], tmp_path / family)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**(json.loads(path.read_text()) if path.exists() else {}), **asked}))
+    task = echo()
+    model = loaded(task, folder)
+    features = task.featurize({"text": ROWS["text"]}, task.tokenizer, ROOMY)
+    assert len(task.infer(model, batch_of(task, features)).kept) == 4
+    model.save_pretrained(tmp_path / "saved")
+
+
+def test_settings_that_contradict_each_other_are_refused_at_the_start(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoints["t5"], tmp_path / "t5")
+    (folder / "generation_config.json").write_text(json.dumps({"use_cache": False, "cache_implementation": "static"}))
+    with pytest.raises(UnsupportedError, match=r"its generation_config\.json holds what does not go together"):
+        loaded(echo(), folder)
+
+
+def _write_led(folder: Path, t5: Path) -> Path:
+    tokenizer = load_tokenizer(str(t5))
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "attention_window": [4]}
+    sizes |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+    sizes |= {f"{side}_ffn_dim": 16 for side in ("encoder", "decoder")}
+    sizes |= {"max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 32, "init_std": 0.5}
+    ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 0, "decoder_start_token_id": 0}
+    with quiet():
+        LEDForConditionalGeneration(LEDConfig(vocab_size=len(tokenizer), **sizes, **ends)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_leds_first_token_attends_to_all_as_in_its_paper(tmp_path: Path) -> None:
+    folder = _write_led(tmp_path / "led", write_checkpoint("t5", tmp_path / "t5"))
+    task = echo(max_new_tokens=8, num_beams=1)
+    model: Any = loaded(task, folder)
+    features = task.featurize(ROWS, task.tokenizer, Preprocessing(64))
+    batch = batch_of(task, features, 2)
+    mask = torch.zeros_like(batch["input_ids"])
+    mask[:, 0] = 1
+    with torch.no_grad():
+        theirs = model(**batch, global_attention_mask=mask)
+        written = model.generate(batch["input_ids"], global_attention_mask=mask)
+    assert (theirs.logits - task.forward(model, batch).logits).abs().max() < 1e-6
+    assert (theirs.logits - model(**batch).logits).abs().max() > 1e-3
+    (ours,) = task.written(model, batch)
+    assert ours.tolist() == written[0, 1 : 1 + len(ours)].tolist()
+
+
+def test_led_has_a_limit_on_each_side(tmp_path: Path) -> None:
+    folder = _write_led(tmp_path / "led", write_checkpoint("t5", tmp_path / "t5"))
+    model = loaded(echo(max_new_tokens=31), folder)
+    assert model_limit(model) == 64
+    with pytest.raises(UnsupportedError, match="does not fit the 32 positions of the decoder"):
+        loaded(echo(max_new_tokens=32), folder)
+
+
+def test_a_decoders_tokenizer_is_left_padding_on_the_side_that_generate_needs(checkpoints: dict[str, Path]) -> None:
+    for family, side in (("gpt2", "left"), ("t5", "right")):
+        task = echo()
+        loaded(task, checkpoints[family])
+        assert task.tokenizer.padding_side == side
 
 
 def test_a_decoder_without_padding_gets_its_end_of_text(checkpoints: dict[str, Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from nlptk import registry
 from nlptk.checkpoints import load_model, load_tokenizer, quiet
 from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.parts.generating import TextToText
+from nlptk.pipelines.restored.text_tasks import TranslationPipeline
 from nlptk.strategies.prompt_tokens import with_prompt_tokens
 from nlptk.task import Preprocessing
 from tests.tiny_models import SPREAD, WORDS
@@ -76,6 +78,21 @@ def test_the_prefix_is_saved_where_transformers_pipelines_look_for_it(checkpoint
     model = loaded(_task(source_lang="en", target_lang="de"), checkpoints["t5"])
     found = model.config.task_specific_params["translation_en_to_de"]
     assert found["prefix"] == "translate English to German: "
+
+
+def test_the_prefix_of_another_pair_does_not_stand_before_it(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """As in a fine-tuned t5-base, whose configuration names three pairs; `translation` takes the first of them."""
+    folder = shutil.copytree(checkpoints["t5"], tmp_path / "t5")
+    config = json.loads((folder / "config.json").read_text())
+    usual = {"prefix": "translate English to German: ", "num_beams": 4, "max_length": 300}
+    known = {"translation_en_to_de": usual, "summarization": {"prefix": "summarize: "}}
+    (folder / "config.json").write_text(json.dumps({**config, "task_specific_params": known}))
+    for options, key in (({"source_lang": "fi", "target_lang": "sv"}, "translation_fi_to_sv"), ({}, "translation")):
+        task = _task(**options)
+        model = loaded(task, folder)
+        assert set(model.config.task_specific_params) == {key, "summarization", "text2text-generation"}
+        made = TranslationPipeline(model, task.tokenizer, task="translation")
+        assert made.prefix == task.options.prefix  # type: ignore[attr-defined]  # of translation
 
 
 def test_columns_and_texts_by_language_make_the_same_features(checkpoints: dict[str, Path]) -> None:

@@ -50,7 +50,11 @@ class TranslationPipeline(Text2TextGenerationPipeline):
 
     def __init__(self, model: Any, tokenizer: Any = None, *, task: str = "", **kwargs: Any):
         specific = getattr(model.config, "task_specific_params", None) or {}
-        if task == "translation" and (known := [name for name in specific if name.startswith("translation")]):
+        if (
+            task == "translation"
+            and task not in specific
+            and (known := [name for name in specific if name.startswith("translation")])
+        ):
             task = known[0]
             message = f"task 'translation': taken for {task!r}, which the model's config knows; name the pair"
             warn(message, UserWarning, stacklevel=2)
