@@ -97,7 +97,7 @@ class Summarization(TextToText):
         before, after = self.settings.prefix or "", ""
         if self.is_decoder:
             before, _, after = self.settings.prompt.partition(PLACE)
-        return [Prompt(before, document, after) for document in rows["document"]]
+        return [Prompt(before, document, after, marks=True) for document in rows["document"]]
 
     def targets(self, rows: Mapping[str, list[Any]]) -> list[str] | None:
         return rows.get("summary")
@@ -131,7 +131,7 @@ class Summarization(TextToText):
             return super().written(model, batch)
         parts = zip(self.prompts_of(batch), unpadded(batch["document_ids"]), unpadded(batch["ends"]), strict=True)
         documents = {row: _Document(ids, head, tail, cut) for row, (cut, ids, (head, tail)) in enumerate(parts)}
-        rows, special = len(documents), set(self.tokenizer.all_special_ids)
+        rows = len(documents)
         done: dict[int, np.ndarray] = {}
         while documents:
             pieces = [(row, piece) for row, document in documents.items() for piece in document.pieces()]
@@ -142,13 +142,17 @@ class Summarization(TextToText):
                     by_row[row].append(ids)
             done |= {row: summaries[0] for row, summaries in by_row.items() if len(summaries) == 1}
             documents = {
-                row: documents[row].with_text(
-                    [token for ids in summaries for token in ids.tolist() if token not in special]
-                )
-                for row, summaries in by_row.items()
-                if len(summaries) > 1
+                row: self._joined(documents[row], summaries) for row, summaries in by_row.items() if len(summaries) > 1
             }
         return [done[row] for row in range(rows)]
+
+    def _joined(self, document: _Document, summaries: Sequence[np.ndarray]) -> _Document:
+        """The summaries of a document's pieces as one document, of no more tokens than they had."""
+        text = " ".join(self.text(ids) for ids in summaries)
+        room = len(document.cut)
+        (found,) = prompt_ids(self.tokenizer, self.prompts({"document": [text]}), room, open_end=self.is_decoder)
+        found = replace(found, text=found.text[: sum(map(len, summaries))])
+        return _Document(found.ids, len(found.head), len(found.tail), found.cut(room))
 
     def score(
         self, pooled: Sequence[Any], rows: Dataset, *, bootstrap: int = 0, sections: bool = False, seed: int = 0
@@ -209,11 +213,6 @@ class _Document:
         before, text, after = self.ids[: self.head], self.ids[self.head : end], self.ids[end:]
         size = len(self.cut) - self.head - self.tail
         return [[*before, *text[start : start + size], *after] for start in range(0, len(text), size)]
-
-    def with_text(self, text: Sequence[int]) -> _Document:
-        """The same prompt around another text."""
-        ids = [*self.ids[: self.head], *text, *self.ids[len(self.ids) - self.tail :]]
-        return replace(self, ids=ids, cut=ids if len(ids) <= len(self.cut) else self.cut)
 
 
 def _references(rows: Dataset) -> list[list[str]]:

@@ -142,7 +142,7 @@ class Translation(TextToText):
         before, after = self.settings.prefix or "", ""
         if self.is_decoder:
             before, _, after = self.settings.prompt.partition(PLACE)
-        return [Prompt(before, source, after) for source in self.sources(rows)]
+        return [Prompt(before, source, after, marks=True) for source in self.sources(rows)]
 
     def sources(self, rows: Mapping[str, list[Any]]) -> list[str]:
         """The texts to translate."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.parts.prompts import JOINT, end_token
-from nlptk.parts.windows import STAND_IN, special_tokens
+from nlptk.parts.windows import special_tokens, without_special
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,12 +137,7 @@ def _closing(ids: Sequence[int], spoken: Sequence[bool], special: dict[int, str]
 
 def _harmless(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[Message]:
     names = special_tokens(tokenizer).values()
-    pattern = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)")
-
-    def text(content: str) -> str:
-        return pattern.sub(lambda found: STAND_IN + found[0][1:], content)
-
-    return [{"role": message["role"], "content": text(message["content"])} for message in messages]
+    return [{"role": message["role"], "content": without_special(message["content"], names)} for message in messages]
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **how: Any) -> Any:

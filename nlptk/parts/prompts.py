@@ -6,12 +6,13 @@ Special tokens that a text spells out ("</s>") are text (see `nlptk.parts.window
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nlptk.errors import UnsupportedError
-from nlptk.parts.windows import window_rows
+from nlptk.parts.windows import special_tokens, window_rows, without_special
 from nlptk.task import Preprocessing
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ JOINT = "\n"
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model reads of one row. text: the part that gives way where the whole does not fit."""
+    """What a model reads of one row. text: the part that gives way where the whole does not fit; marks: whether special
+    tokens count in what stands around it ("<|im_start|>user"), for that is the user's own template."""
 
     before: str
     text: str
     after: str = ""
+    marks: bool = False
 
     def __str__(self) -> str:
         return self.before + self.text + self.after
@@ -84,13 +87,21 @@ def prompt_ids(
 
     Raises: UnsupportedError where `room` holds no more than the special tokens.
     """
+    special = special_tokens(tokenizer)
+    marked = any(
+        prompt.marks and name in prompt.before + prompt.after for prompt in prompts[:1] for name in special.values()
+    )
+    if marked:
+        prompts = [replace(prompt, text=without_special(prompt.text, special.values())) for prompt in prompts]
     strings = [str(prompt).rstrip(" ") if open_end else str(prompt) for prompt in prompts]
+    with _special_found(tokenizer) if marked else nullcontext():
+        encodings = _encode(tokenizer, strings)
     found = []
-    for encoding, prompt in zip(_encode(tokenizer, strings), prompts, strict=True):
+    for encoding, prompt, string in zip(encodings, prompts, strings, strict=True):
         start = len(prompt.before)
-        ids = _around_text(encoding, start, start + len(prompt.text), open_end=open_end)
+        ids = _around_text(encoding, string, start, start + len(prompt.text), open_end=open_end)
         if len(ids.head) + len(ids.tail) >= room:  # what stands around the text has to give way too
-            ids = _around_text(encoding, 0, len(str(prompt)), open_end=open_end)
+            ids = _around_text(encoding, string, 0, len(string), open_end=open_end)
         if len(ids.head) + len(ids.tail) >= room:
             raise UnsupportedError(
                 f"preprocessing.max_length: leaves {room} tokens for a prompt of which {len(ids.head) + len(ids.tail)} "
@@ -165,13 +176,26 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, as_targ
             tokenizer._switch_to_input_mode()
 
 
-def _around_text(encoding: Encoding, start: int, end: int, *, open_end: bool) -> PromptIds:
-    """The tokens that lie within the characters start to end, and those before and after them."""
+@contextmanager
+def _special_found(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    """Within it, special tokens that a text spells are these tokens."""
+    before = tokenizer.split_special_tokens
+    tokenizer.split_special_tokens = False
+    try:
+        yield
+    finally:
+        tokenizer.split_special_tokens = before
+
+
+def _around_text(encoding: Encoding, string: str, start: int, end: int, *, open_end: bool) -> PromptIds:
+    """The tokens that lie within the characters start to end of the string, and those before and after them. The space
+    before the text is its first token's, where tokenizers have it so."""
     # an Encoding makes each of its lists anew whenever it is asked for one
     ids, mask, offsets = encoding.ids, encoding.special_tokens_mask, encoding.offsets
     ids = ids[: len(ids) - len(_special(encoding)[1])] if open_end else ids
     plain = [i for i in range(len(ids)) if not mask[i]]
-    inner = [i for i in plain if start <= offsets[i][0] and offsets[i][1] <= end]
+    spaced = len(string[:start].rstrip(" "))
+    inner = [i for i in plain if spaced <= offsets[i][0] and start < offsets[i][1] <= end]
     first, last = (inner[0], inner[-1] + 1) if inner else (len(ids), len(ids))
     return PromptIds(ids[:first], ids[first:last], ids[last:], len(plain))
 

@@ -9,7 +9,8 @@ nlptk sets it for every checkpoint and saves it, no row can forge the end of a t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -106,11 +107,15 @@ def encode_each(backend: Tokenizer, texts: Sequence[str], special: dict[int, str
     for index, encoding in enumerate(encodings):
         if special.keys().isdisjoint(encoding.ids):
             continue
-        text = texts[index]
-        for token in special.values():
-            text = text.replace(token, STAND_IN + token[1:])
+        text = without_special(texts[index], special.values())
         encodings[index] = backend.encode(text, add_special_tokens=False)
     return encodings
+
+
+def without_special(text: str, names: Iterable[str]) -> str:
+    """A text of the same length in which no special token is spelled: each has a stand-in for its first character."""
+    pattern = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"(?!)")
+    return pattern.sub(lambda found: STAND_IN + found[0][1:], text)
 
 
 def _second(encodings: list[Encoding]) -> Sequence[Encoding]:

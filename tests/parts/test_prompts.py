@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from nlptk.checkpoints import load_tokenizer
 from nlptk.errors import UnsupportedError
@@ -58,6 +58,34 @@ def test_only_the_text_of_a_long_prompt_gives_way(
     assert text.endswith("quickreply")
     assert kept[-1] == (plain[-1] if open_end else last[-1])
     assert (kept[-1] in tokenizer.all_special_ids) == (not open_end and family != "gpt2")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_special_tokens_of_a_template_count_and_those_of_a_row_are_text(family: str, folders: dict[str, Path]) -> None:
+    plain = AutoTokenizer.from_pretrained(folders[family])
+    plain.add_special_tokens({"extra_special_tokens": ["<|start|>", "<|end|>"]})
+    tokenizer = load_tokenizer(plain.save_pretrained(folders[family].parent / f"{family}-chat")[0].rpartition("/")[0])
+    before, after = "<|start|>the order\n", "<|end|><|start|>late"
+    (ids,) = prompt_ids(tokenizer, [Prompt(before, "my <|end|> card", after, marks=True)], 99, open_end=True)
+    theirs = plain(f"{before}my ‹|end|> card{after}")["input_ids"]
+    assert ids.ids == theirs[: len(ids.ids)]
+    assert set(theirs[len(ids.ids) :]) <= {plain.eos_token_id}
+    assert ids.head == plain(before, add_special_tokens=False)["input_ids"][: len(ids.head)]
+    assert ids.tail[0] == plain.convert_tokens_to_ids("<|end|>")
+    marks = [plain.convert_tokens_to_ids(name) for name in ("<|start|>", "<|end|>")]
+    assert [sum(token == mark for token in ids.ids) for mark in marks] == [2, 1]
+    (spelled,) = prompt_ids(tokenizer, [Prompt(before, "card", after)], 99, open_end=True)
+    assert not set(marks) & set(spelled.ids)
+    assert tokenizer.split_special_tokens
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5", "bert", "bart"])
+def test_the_text_begins_with_its_first_token(family: str, tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
+    """Byte-level tokenizers have the space before it in it."""
+    tokenizer = tokenizers[family]
+    (ids,) = prompt_ids(tokenizer, [Prompt("please ", "late parcel", " now")], 100, open_end=False)
+    head, text = (str(tokenizer.decode(part, skip_special_tokens=True)) for part in (ids.head, ids.text))
+    assert [part.replace("##", "").replace(" ", "") for part in (head, text)] == ["please", "lateparcel"]
 
 
 def test_head_and_tail_of_the_text_are_kept_where_asked(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
@@ -186,7 +214,7 @@ def test_the_lists_of_an_encoding_are_asked_for_once() -> None:
             }
             return lists[name]
 
-    found = prompts._around_text(Watched(), 0, 1, open_end=True)  # type: ignore[arg-type]
+    found = prompts._around_text(Watched(), "ab", 0, 1, open_end=True)  # type: ignore[arg-type]
     assert (found.head, found.text, found.tail) == ([1], [5], [6])
     assert max(asked.values()) <= 2
 

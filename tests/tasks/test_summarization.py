@@ -128,6 +128,28 @@ def _summaries(task: TextToText, model: Any, documents: list[str], length: int) 
     return list(task.pool(kept, Features(Dataset.from_dict(columns), Ledger()))), features
 
 
+@pytest.mark.parametrize("family", ["gpt2", "bart", "t5"])
+def test_summaries_are_put_together_as_words(
+    family: str, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that writes "late refund" of every piece: byte-level tokens of it begin without a space."""
+    prompts: dict[str, Any] = {"prompt": "reset {document} ."} if family == "gpt2" else {"prefix": "reset "}
+    task = _task(long_text="map_reduce", **prompts)
+    model = loaded(task, checkpoints[family])
+    says = np.array(task.tokenizer("late refund", add_special_tokens=False)["input_ids"])
+    seen: list[str] = []
+
+    def generate(_: Any, prompts: list[list[int]]) -> list[np.ndarray]:
+        seen.extend(str(task.tokenizer.decode(ids, skip_special_tokens=True)) for ids in prompts)
+        return [says] * len(prompts)
+
+    monkeypatch.setattr(task, "generate", generate)
+    _summaries(task, model, [LONG], 48)
+    assert "reset late refund late refund" in seen[-1]
+    first = LONG.split()[0]
+    assert sum(piece.startswith(f"reset {first} ") for piece in seen) == 1, "the first word is in one piece alone"
+
+
 @pytest.mark.parametrize("family", ["gpt2", "t5", "bert"])
 def test_map_reduce_reads_all_of_a_long_document_in_prompts_that_fit(
     family: str, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
