@@ -26,11 +26,9 @@ training lessens: that of the blocks as they stand, the ends of the texts among 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -223,7 +221,7 @@ class Generation(TextToText):
         self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
     ) -> dict[str, list[Any]]:
         length, end = preprocessing.max_length, end_token(tokenizer)
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else end
+        start = (*_reads_after(tokenizer), end)[0]
         encodings = [row.windows[0] for row in window_rows(tokenizer, texts, None, WHOLE)]
         ids = [[t for t, special in zip(e.ids, e.special_tokens_mask, strict=True) if not special] for e in encodings]
         blocks = lay_out(ids, start=start, end=end, length=length, shared=preprocessing.stride or length // 2)
@@ -297,12 +295,6 @@ class Generation(TextToText):
         kept = [[*scored[row], len(prompts[row]), *prompts[row], *by_row.get(row, ())] for row in range(rows)]
         return Inferred([np.array(values, dtype=np.float64) for values in kept], loss)
 
-    def _reads_after(self) -> list[int]:
-        """The token that the tokenizer puts before whatever a model reads, if any: without it some (Gemma) foresee
-        nothing. It takes the place of a window's first token, which is context, or that token already."""
-        start = self.tokenizer.bos_token_id
-        return [start] if self.tokenizer("a")["input_ids"][0] == start else []
-
     def _scored(self, logits: torch.Tensor, labels: torch.Tensor) -> list[list[float]]:
         """Nats and number of the labels that spell text, row by row. logits: (rows, tokens, vocabulary)."""
         import torch
@@ -316,7 +308,7 @@ class Generation(TextToText):
 
     def _alone(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> list[list[float]]:
         """Nats and tokens of each window of each block, its text read alone; at once no more tokens than the batch."""
-        device, first = batch["input_ids"].device, self._reads_after()
+        device, first = batch["input_ids"].device, _reads_after(self.tokenizer)
         jobs: list[tuple[int, dict[str, list[int]]]] = []
         lists = (unpadded(batch["context"]), batch["input_ids"].tolist(), batch["labels"].tolist())
         for row, (context, ids, labels, flat) in enumerate(zip(*lists, unpadded(batch["windows"]), strict=True)):
@@ -406,13 +398,17 @@ class Generation(TextToText):
         parts += [text_examples("Written", written, rows, asked[:SHOWN])] if asked else []
         return [*parts, text_examples("Least expected rows", {**columns, "bits per byte": bits}, rows, worst)]
 
-    def save_extra(self, folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
-        """Let transformers find the special tokens of a chat template, which it renders before it tokenizes."""
-        path = folder / "tokenizer_config.json"
-        if self.tokenizer.chat_template is not None and path.is_file():
-            state = json.loads(path.read_text(encoding="utf-8"))
-            state["split_special_tokens"] = False
-            path.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    def template(self) -> str:
+        return str(self.tokenizer.chat_template or "")
+
+
+def _reads_after(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token that the tokenizer puts before whatever a model reads, if any: without it some (Gemma) foresee nothing.
+
+    In the middle of a text it takes the place of a window's first token, which is context.
+    """
+    start = tokenizer.bos_token_id
+    return [start] if tokenizer("a")["input_ids"][0] == start else []
 
 
 def _shown(rows: Dataset) -> dict[str, list[Any]]:

@@ -8,6 +8,7 @@ ids throughout.
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,9 +19,12 @@ from nlptk.batches import IGNORED, pad
 from nlptk.checkpoints import WARM_START, model_limit
 from nlptk.errors import RecipeError, UnsupportedError
 from nlptk.parts.prompts import Prompt, continuation_ids, end_token, prompt_ids, target_ids
+from nlptk.parts.windows import special_tokens
 from nlptk.task import Features, Inferred, LongText, Prediction, Preprocessing, Section, Task, TaskOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
     from datasets import Dataset
@@ -314,6 +318,18 @@ class TextToText(Task):
         """Token ids -> text, without special tokens and white space around it."""
         text: Any = self.tokenizer.decode(ids.tolist(), skip_special_tokens=True)
         return str(text).strip()
+
+    def template(self) -> str:
+        """What stands around the texts, as the user or the checkpoint has it."""
+        return str(getattr(self.settings, "prompt" if self.is_decoder else "prefix", None) or "")
+
+    def save_extra(self, folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
+        """Let transformers find the special tokens of a template, which is text when it tokenizes."""
+        path, template = folder / "tokenizer_config.json", self.template()
+        if path.is_file() and any(name in template for name in special_tokens(self.tokenizer).values()):
+            state = json.loads(path.read_text(encoding="utf-8"))
+            state["split_special_tokens"] = False
+            path.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def decode(self, pooled: Sequence[Any], rows: Mapping[str, Sequence[Any]], features: Features) -> list[Prediction]:
         """The text under `answer`; `truncated`, where the prompt lost tokens."""

@@ -52,7 +52,7 @@ def _write_model(folder: Path, origin: Origin, *, half: bool) -> None:
     model = model.to("cpu", torch.float16 if half else torch.float32)
     model.config = copy.deepcopy(origin.config)  # without what training set in the model's: dropout, use_cache
     if origin.auto_class != "AutoModelForMaskedLM":
-        model.generation_config = _generation(model.config, origin.vocabulary.tokenizer)
+        model.generation_config = _generation(model, origin.vocabulary.tokenizer)
     with quiet():
         model.save_pretrained(folder)
     if half:  # transformers loads weights in the type that config.json names: half is how they are stored, not used
@@ -61,12 +61,22 @@ def _write_model(folder: Path, origin: Origin, *, half: bool) -> None:
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _generation(config: Any, tokenizer: Any) -> GenerationConfig:
+def _generation(model: Any, tokenizer: Any) -> GenerationConfig:
+    """The checkpoint's settings, or those of a new model, with what they leave open of special tokens; of settings that
+    do not go together, which transformers would not write, the special tokens alone."""
+    config, settings = model.config, copy.deepcopy(model.generation_config)
+    settings._from_model_config = False
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        settings = GenerationConfig(eos_token_id=settings.eos_token_id)  # type: ignore[no-untyped-call]
     ids: Mapping[str, int | None] = {
         "bos_token_id": None if config.is_encoder_decoder else tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         "decoder_start_token_id": getattr(config, "decoder_start_token_id", None),
     }
-    given = {key: value for key, value in ids.items() if value is not None}
-    return GenerationConfig(**given)  # type: ignore[no-untyped-call]  # its constructor declares no types
+    for key, value in ids.items():
+        if getattr(settings, key) is None:
+            setattr(settings, key, value)
+    return settings

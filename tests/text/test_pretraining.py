@@ -173,6 +173,22 @@ def test_a_checkpoint_is_continued_with_its_own_tokenizer(
     assert (more.model / "tokenizer.json").read_bytes() == (start / "tokenizer.json").read_bytes()
 
 
+@pytest.mark.parametrize("more", [{"temperature": 0.6, "do_sample": True}, {"early_stopping": True, "num_beams": 1}])
+def test_a_continued_checkpoint_keeps_its_ends(
+    more: dict[str, Any], runs: dict[str, PretrainResult], text: Path, tmp_path: Path
+) -> None:
+    """As of a chat model, whose turns end otherwise than texts; settings that cannot be written end no run."""
+    start = shutil.copytree(runs["gpt2"].model, tmp_path / "start")
+    path = start / "generation_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "eos_token_id": [settings["eos_token_id"], 7], **more}))
+    recipe = {**job("gpt2", text, tmp_path / "run", steps=1), "model": str(start)}
+    kept = json.loads((pretrain(recipe).model / "generation_config.json").read_text())
+    assert kept["eos_token_id"] == [settings["eos_token_id"], 7]
+    assert kept["pad_token_id"] == settings["pad_token_id"]
+    assert kept.get("temperature") == more.get("temperature")
+
+
 def test_positions_of_a_checkpoint_bound_the_block(runs: dict[str, PretrainResult], text: Path, tmp_path: Path) -> None:
     recipe = {**job("gpt2", text, tmp_path / "run"), "model": str(runs["gpt2"].model), "block_length": 64}
     with pytest.raises(UnsupportedError, match="block_length: 64 is more than the 32 positions"):
