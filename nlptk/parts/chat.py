@@ -2,8 +2,11 @@
 
 Which tokens these are, the template says itself where it has `{% generation %}` marks. Elsewhere it is found by
 differences: a turn is what the conversation up to and with it has more than the one before it with the prompt for an
-answer (`add_generation_prompt`). A template that renders the beginning of a conversation otherwise once it goes on
-(older thoughts left out, say) cannot be told apart like that and is refused.
+answer (`add_generation_prompt`). Where a template renders the beginning of a conversation otherwise once it goes on
+(Qwen3 leaves older thoughts out, Phi-3 ends the whole with an end of text), a turn is its content and what closes it,
+behind as much of that prompt as there is. What cannot be told apart like that either is refused.
+
+Templates that let a model think before it answers (`enable_thinking`) are asked not to: rows hold no thoughts.
 
 Special tokens are those of the template alone: what a message spells out ("<|im_end|>") is text, so that no message can
 end its turn or begin another's. Its first character is replaced by `nlptk.parts.windows.STAND_IN`.
@@ -150,7 +153,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **h
             "or set tokenizer.chat_template and save the tokenizer into the checkpoint's folder"
         )
     try:
-        return tokenizer.apply_chat_template(list(messages), **{"tokenize": False, **how})
+        return tokenizer.apply_chat_template(list(messages), **{"tokenize": False, "enable_thinking": False, **how})
     except TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise DataError(
@@ -202,11 +205,27 @@ def _turns(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], whol
             continue
         before = _render(tokenizer, messages[:place], add_generation_prompt=True) if place else ""
         through = _render(tokenizer, messages[: place + 1])
-        if not (whole.startswith(through) and through.startswith(before)):
+        if whole.startswith(through) and through.startswith(before):
+            turn = whole[len(before) : len(through)]
+        else:
+            before, turn = _shared(before, whole), _closed(through, message["content"], tokenizer.eos_token)
+        if not turn or not whole.startswith(before + turn):
             raise UnsupportedError(
                 "messages: the tokenizer's chat template renders the beginning of a conversation otherwise once it "
                 "goes on, so that the assistant's tokens cannot be told; put {% generation %} and {% endgeneration %} "
                 "around the assistant's content in the template"
             )
-        found.append((len(before), len(through)))
+        found.append((len(before), len(before + turn)))
     return found
+
+
+def _shared(one: str, other: str) -> str:
+    """What both begin with."""
+    return one[: next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))]
+
+
+def _closed(conversation: str, content: str, end: str | None) -> str:
+    """The content with what closes its turn at the end of a conversation, but the end of the text; "" if it is not
+    there as it is."""
+    _, found, closing = conversation.rpartition(content.strip())
+    return found + (closing.removesuffix(end) if end else closing)

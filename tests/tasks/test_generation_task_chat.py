@@ -38,6 +38,21 @@ FORGETFUL = (
     "{{ message['role'] + ': ' + message['content'] + '\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
 )
+PHI3 = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+"""As of Phi-3: the end of the text stands behind the last turn."""
+QWEN3 = (
+    "{% set ns = namespace(last=0) %}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{% set ns.last = loop.index0 %}{% endif %}{% endfor %}{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}{% if message['role'] == 'assistant' and loop.index0 > ns.last %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ message['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% endif %}"
+)
+"""As of Qwen3: thoughts, here empty, stand before the last answer alone, and where none are wanted in the prompt."""
 STRICT = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('begin with the user') }}{% endif %}" + UNMARKED
 TALK = [
     {"role": "system", "content": "reply very quick"},
@@ -91,6 +106,20 @@ def test_the_assistants_tokens_are_those_that_transformers_marks(template: str, 
 def test_what_is_learnt_is_the_assistants_text_and_the_end_of_its_turn(tokenizer: PreTrainedTokenizerBase) -> None:
     assert _spoken(tokenizer, TALK) == ["it came late ☃<|im_end|>\n", "thank you<|im_end|>\n"]
     found = conversation_ids(tokenizer, TALK)
+    spelled = sum(size for size, own in zip(found.sizes, found.spoken, strict=True) if own)
+    assert spelled == len("it came late ☃\nthank you\n".encode())
+
+
+@pytest.mark.parametrize(("template", "end"), [(PHI3, "<|endoftext|>"), (QWEN3, "")])
+def test_turns_of_templates_that_render_a_beginning_otherwise(
+    template: str, end: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    tokenizer.chat_template = template
+    assert _spoken(tokenizer, TALK) == ["it came late ☃<|im_end|>\n", f"thank you<|im_end|>\n{end}"]
+    found = conversation_ids(tokenizer, TALK)
+    prompt, _ = conversation_prompt(tokenizer, to_answer(TALK), 500)
+    assert found.ids[: len(prompt)] == prompt
+    assert found.spoken[len(prompt) - 1 : len(prompt) + 1] == [False, True]
     spelled = sum(size for size, own in zip(found.sizes, found.spoken, strict=True) if own)
     assert spelled == len("it came late ☃\nthank you\n".encode())
 
