@@ -9,6 +9,7 @@ from nlptk.errors import RecipeError, UnsupportedError
 from nlptk.fewshot.contract import Method
 from nlptk.fewshot.data import support_settings
 from nlptk.fewshot.methods import make_method
+from nlptk.parts.cloze import check_output_layer
 from nlptk.recipe import Recipe
 from nlptk.training.preparation import Prepared
 
@@ -55,9 +56,12 @@ def trains(recipe: Recipe) -> bool:
 
 
 def check_head(prepared: Prepared, method: Method, where: str) -> None:
-    """Refuse a checkpoint without the output layer that a method reads and never trains. Raises: UnsupportedError."""
+    """Refuse a checkpoint without the output layer that a method reads and never trains, or with one that does not make
+    the logits alone. Raises: UnsupportedError."""
     if method.reads_head and method.trains == "nothing" and (new := prepared.loaded.new):
         raise UnsupportedError(
             f"{where}: task.method.tuning: none, and the checkpoint has no {new[0]}, which would stay random: give a "
             "checkpoint with its language model's output layer, or tuning=full"
         )
+    if method.reads_head:
+        check_output_layer(prepared.model)

@@ -142,6 +142,9 @@ def _plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
     return found
 
 
+TRIED = 1000
+
+
 @contextmanager
 def answer_states(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[list[torch.Tensor]]:
     """Within it, each forward pass adds to the list what the output layer reads at `positions`, (rows, dim).
@@ -169,6 +172,38 @@ def output_layer(model: PreTrainedModel) -> torch.nn.Module:
     found: torch.nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     assert found is not None, "a language model has one"
     return found
+
+
+def check_output_layer(model: PreTrainedModel) -> None:
+    """Refuse a model whose logits are more than its output layer's rows make of a state: scaled (Granite, Cohere),
+    capped (Gemma 2), or made elsewhere. Tried on two random tokens, and TRIED of the vocabulary.
+
+    Raises: UnsupportedError.
+    """
+    import torch
+
+    size = model.config.get_text_config().vocab_size
+    ids = torch.randint(min(4, size - 1), size, (1, 2), generator=torch.Generator().manual_seed(0)).to(model.device)
+    inputs = {"input_ids": ids, **({"decoder_input_ids": ids} if model.config.is_encoder_decoder else {})}
+    training = model.training
+    model.train(False)
+    try:
+        with torch.no_grad():
+            logits = model(**inputs).logits[:, 1, :TRIED]
+            with answer_states(model, ids.new_ones(1)) as caught:
+                model(**inputs)
+        layer: Any = output_layer(model)
+        alike = False
+        if len(layer.weight) >= logits.shape[1]:
+            weight, bias = word_rows(model, [[token] for token in range(logits.shape[1])])
+            alike = torch.allclose(caught[0] @ weight.T + bias, logits, atol=1e-3, rtol=1e-3)
+    finally:
+        model.train(training)
+    if not alike:
+        raise UnsupportedError(
+            f"method cloze: {model.config.model_type} changes its logits behind the output layer, or makes them "
+            "elsewhere, so that label words cannot be read there alone; give another checkpoint, or another method"
+        )
 
 
 def word_rows(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

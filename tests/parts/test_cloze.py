@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import AddedToken
-from transformers import AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 
-from nlptk.parts.cloze import cloze_ids, word_ids
+from nlptk.errors import UnsupportedError
+from nlptk.parts.cloze import check_output_layer, cloze_ids, word_ids
 from tests.tiny_models import write_checkpoint
 
 TEXTS = ["late order", "my parcel came broken"]
@@ -41,3 +50,39 @@ def test_an_encoder_reads_the_whole_text_with_its_mask(family: str, template: st
     for text, row in zip(TEXTS, cloze_ids(tokenizer, template, TEXTS, mask=place, max_length=100), strict=True):
         assert row.ids == tokenizer(template.format(text=text, mask=mask))["input_ids"]
         assert row.ids[row.position] == place
+
+
+SMALL = {
+    "vocab_size": 90,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "initializer_range": 0.5,
+    "max_position_embeddings": 20,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("auto", "kind", "more", "alone"),
+    [
+        (AutoModelForMaskedLM, "bert", {}, True),
+        (AutoModelForMaskedLM, "modernbert", {}, True),
+        (AutoModelForMaskedLM, "deberta-v2", {"legacy": False}, False),
+        (AutoModelForCausalLM, "llama", {}, True),
+        (AutoModelForCausalLM, "granite", {"logits_scaling": 8.0}, False),
+        (AutoModelForCausalLM, "cohere", {}, False),
+        (AutoModelForSeq2SeqLM, "t5", {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}, True),
+    ],
+)
+def test_logits_that_the_output_layer_does_not_make_alone_are_refused(
+    auto: Any, kind: str, more: dict[str, Any], alone: bool
+) -> None:
+    torch.manual_seed(0)
+    model = auto.from_config(AutoConfig.for_model(kind, **{**SMALL, **more}))
+    with nullcontext() if alone else pytest.raises(UnsupportedError, match="changes its logits behind the output"):
+        check_output_layer(model)
+    assert model.training
