@@ -17,11 +17,12 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -41,6 +42,10 @@ _READ_BY_TRANSFORMERS = re.compile(
 )
 """Files at the top of a model folder that change what transformers loads: an artifact has those it lists, no other."""
 _RUST_FAULT = re.compile(r"\(os error \d+\)$")
+_TRIES = 20
+_SWAP = 0.05
+"""Seconds within which a replaced artifact is there again: two renames."""
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def save(
     Raises: ArtifactError when the disk is full or the folder cannot be written, holds something else, or is being
     written by another process.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()  # what a link names is replaced, not the link
     check_place(folder)
     with _disk_faults(folder), _alone(folder):
         _recover(folder)
@@ -320,6 +325,35 @@ def load_manifest(path: str | Path, *, verify: bool = True) -> tuple[Path, Manif
     if verify:
         _verify(folder, manifest)
     return folder, manifest
+
+
+def load_unchanged(path: str | Path, load: Callable[[], Loaded]) -> Loaded:
+    """What `load` makes of an artifact, of one version whole: it is asked again where another process replaced the
+    artifact meanwhile.
+
+    Raises: ArtifactError where that happens every time; whatever `load` raises of an artifact that stays as it is.
+    """
+    for _ in range(_TRIES):
+        before = _version(path)
+        try:
+            found = load()
+        except Exception:
+            if _version(path) == before:
+                raise
+        else:
+            if _version(path) == before:
+                return found
+    raise ArtifactError(f"{path}: replaced by another process each of the {_TRIES} times it was loaded; try again")
+
+
+def _version(path: str | Path) -> str | None:
+    """What tells an artifact from the one that takes its place; None where there is none that can be read."""
+    for _ in range(2):
+        try:
+            return str(json.loads((resolve(path) / MANIFEST).read_text(encoding="utf-8"))["sha256"])
+        except (ArtifactError, OSError, ValueError, LookupError, TypeError):
+            time.sleep(_SWAP)
+    return None
 
 
 def _verify(folder: Path, manifest: Manifest) -> None:

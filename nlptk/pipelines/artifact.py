@@ -91,6 +91,17 @@ def pipeline(
     """
     import torch
 
+    def load() -> Pipeline:
+        return _load(model, batch_size=batch_size, verify=verify, options=options)
+
+    found = artifact.load_unchanged(model, load)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.nn.Module.to(found.model, device)
+    return found
+
+
+def _load(model: str | Path, *, batch_size: int, verify: bool, options: Mapping[str, Any] | None) -> Pipeline:
     from nlptk.checkpoints import load_model, load_tokenizer
 
     folder, manifest = artifact.load_manifest(model, verify=verify)
@@ -103,11 +114,8 @@ def pipeline(
         raise ArtifactError(
             f"{folder}: model.safetensors lacks {lacking}, so predictions would be random; train it again"
         )
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded.model.train(False)
-    torch.nn.Module.to(loaded.model, device)
-    return Pipeline(folder, manifest, task, tokenizer, loaded.model, batch_size=batch_size)
+    return Pipeline(folder.absolute(), manifest, task, tokenizer, loaded.model, batch_size=batch_size)
 
 
 class Pipeline:

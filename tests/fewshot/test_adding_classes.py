@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,44 @@ def test_who_is_asking_while_a_class_is_added_gets_an_answer_of_before(trained: 
     loaded.add_class("praise", ["great service"], output=tmp_path / "more")
     assert (task.labels, task.support, task.decision) == before
     assert "praise" in loaded("great service")["scores"]
+
+
+def test_what_is_loaded_while_classes_change_is_one_version(
+    trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process removes a class and adds one between the manifest and the support set: as many, others."""
+    folder = shutil.copytree(trained.artifact, tmp_path / "model")
+    other = nlptk.pipeline(folder)
+    read = type(other.task).load_extra
+    changes = iter([lambda: other.remove_class(KEYWORDS[0]), lambda: other.add_class("praise", ["great service"])])
+
+    def load_extra(task: Any, place: Path) -> None:
+        for change in itertools.islice(changes, 2):
+            change()
+        read(task, place)
+
+    monkeypatch.setattr(type(other.task), "load_extra", load_extra)
+    loaded = nlptk.pipeline(folder)
+    assert loaded("great service")["label"] == "praise"
+    assert loaded.manifest.files == other.manifest.files
+
+
+def test_a_load_that_always_fails_says_why_at_once(trained: TrainResult, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained.artifact, tmp_path / "model")
+    (folder / "support.jsonl").write_text("{}")
+    with pytest.raises(ArtifactError, match="its sha256 is not the one"):
+        nlptk.pipeline(folder)
+
+
+def test_a_link_to_a_model_stays_one(trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(trained.artifact, tmp_path / "version-1")
+    (tmp_path / "current").symlink_to("version-1")
+    monkeypatch.chdir(tmp_path)
+    loaded = nlptk.pipeline("current")
+    monkeypatch.chdir("/")
+    loaded.add_class("praise", ["great service"])
+    assert (tmp_path / "current").is_symlink()
+    assert "praise" in nlptk.pipeline(folder)("great service")["scores"]
 
 
 @pytest.mark.parametrize("method", ["linear_probe", "contrastive", "prototypical"])
