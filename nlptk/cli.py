@@ -92,6 +92,8 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
                 f"{split}, {counted(result.rows[split], 'row')} (value and 95 % interval{selected})",
                 *_figure_lines(result.figures[split]),
             ]
+    if not lines:
+        lines = ["no rows were held out, so nothing was measured: give data.test=FILE, or use nlptk evaluate later"]
     share = f"parameters trained: {trained_share(result.parameters)}"
     if api.is_main_process():
         say(as_json, state, [*lines, share, f"model   {result.artifact}", f"report  {result.report}"])

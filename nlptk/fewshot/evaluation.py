@@ -17,15 +17,16 @@ from nlptk.fewshot.episodes import Episode, class_places
 from nlptk.fewshot.rows import LabelledRows
 from nlptk.task import Figure
 
-NORMAL_95 = 1.959963984540054
-
 
 def mean_interval(values: np.ndarray) -> Figure:
-    """The mean over episodes with its 95 % interval, mean +- 1.96 standard errors, as few-shot papers give it."""
+    """The mean over episodes with its 95 % interval by Student's t, which with many episodes is the 1.96 standard
+    errors of few-shot papers."""
+    from scipy.stats import t
+
     mean = float(values.mean())
     if len(values) < 2:
         return Figure(mean)
-    half = NORMAL_95 * float(values.std(ddof=1)) / len(values) ** 0.5
+    half = float(t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / len(values) ** 0.5
     return Figure(mean, mean - half, mean + half)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     on_support = trains(recipe) and (method.trains == "support" or method.settles(learner_of(prepared)))
     strangers = out_of_scope_rows(prepared, recipe.data, on_support=on_support)
     taught = taught_by(recipe, prepared, method, where, support=support)
+    if taught.frozen:  # those of the encoder are counted; a head is made of the examples
+        prepared = replace(prepared, parameters={**prepared.parameters, "trainable": 0, "percent": 0.0, "groups": []})
     watch.lap("training")
     size = args.per_device_eval_batch_size
     see = partial(frozen_vectors if taught.frozen else LabelledRows.vectors, model=taught.model, batch_size=size)
@@ -78,6 +81,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     warnings = [
         *retire_evaluations(output, main=state.is_main_process),
         *caveats(prepared),
+        *taught.warnings,
         *told,
         *warnings_of(scores),
     ]
@@ -91,7 +95,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         rows=prepared.data.report.rows,
         figures={split: found.figures for split, found in scores.items()},
         metrics=metrics,
-        parameters=prepared.parameters if taught.trainer is not None else _nothing(prepared),
+        parameters=prepared.parameters,
         warnings=warnings,
     )
 
@@ -106,10 +110,6 @@ def _measure(recipe: Recipe, prepared: Prepared, vectors: Mapping[str, np.ndarra
                 pooled, rows, bootstrap=recipe.bootstrap, sections=True, seed=recipe.seed
             )
     return found
-
-
-def _nothing(prepared: Prepared) -> dict[str, Any]:
-    return {**prepared.parameters, "trainable": 0, "percent": 0.0, "groups": []}
 
 
 def _save(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +35,14 @@ _META_OWN = ("per_device_train_batch_size", "gradient_accumulation_steps")
 @dataclass(frozen=True)
 class Taught:
     """What there is after training. model: plain; learned: what is not in its weights; trainer: None where none ran;
-    frozen: the encoder is as it came."""
+    frozen: the encoder is as it came; warnings: of what makes its figures doubtful."""
 
     model: PreTrainedModel
     learned: Mapping[str, np.ndarray]
     trainer: LessonTrainer | None
     metrics: Mapping[str, float]
     frozen: bool
+    warnings: Sequence[str] = ()
 
 
 def learner_of(prepared: Prepared) -> Learner:
@@ -85,17 +86,19 @@ def taught_by(
     if support is not None and method.trains == "meta" and method.settles(learner):
         method.settle(learner, support, lesson.learned())
     model = prepared.strategy.merge(prepared.trained) if whole else prepared.model
-    return Taught(model, lesson.learned(), trainer, done.metrics, frozen=not method.moves_encoder(learner))
+    frozen = not method.moves_encoder(learner)
+    return Taught(model, lesson.learned(), trainer, done.metrics, frozen=frozen, warnings=plan.warnings)
 
 
 @dataclass(frozen=True)
 class _Plan:
     """A lesson; validate: accuracy on held-out episodes; data: what a resumed run shares with the one it goes on with,
-    beside what is in its recipe."""
+    beside what is in its recipe; warnings: as of `Taught`."""
 
     lesson: Lesson
     validate: Validate | None
     data: Mapping[str, Any]
+    warnings: Sequence[str] = ()
 
 
 def _plan(
@@ -121,7 +124,18 @@ def _plan(
     held_out = found.get("validation")
     data = {f"task.meta.{split}": fingerprint(rows.rows) for split, rows in found.items()}
     validate = None if held_out is None else _validation(method, learner, lesson, held_out, meta, seed=recipe.seed)
-    return _Plan(lesson, validate, data)
+    return _Plan(lesson, validate, data, _shared_classes(found, split_rows(prepared, "train")))
+
+
+def _shared_classes(found: Mapping[str, LabelledRows], own: LabelledRows) -> list[str]:
+    """A warning of classes that are meta-trained on and learnt from the support set too."""
+    shared = sorted(set(own.names) & {name for rows in found.values() for name in rows.names})
+    if not shared:
+        return []
+    return [
+        f"task.meta: {len(shared)} of the classes of {own.where} are meta-trained on too, such as {shared[0]!r}: "
+        "figures of them do not say how well a new class is learnt"
+    ]
 
 
 def _check_meta(found: Mapping[str, LabelledRows], prepared: Prepared, apart_from: LabelledRows | None) -> None:

@@ -8,6 +8,7 @@ for label words at a mask alike; so they are saved, served, extended and explain
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -128,7 +129,9 @@ def logistic_head(
     chosen = inverse_penalty
     if chosen == "cross_validated":
         chosen = _cross_validated(scaled, labels, names, seed=seed)
-    fitted = _regression(chosen, seed).fit(scaled, labels)
+    with warnings.catch_warnings():  # of more classes than rows of each, which here is as it should be
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        fitted = _regression(chosen, seed).fit(scaled, labels)
     weight, bias = fitted.coef_, fitted.intercept_
     if len(names) == 2:  # scikit-learn has one logit, of the second class against the first
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2

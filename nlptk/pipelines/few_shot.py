@@ -27,6 +27,7 @@ from nlptk.errors import DataError, UnsupportedError
 from nlptk.fewshot.contract import Material
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rejection import SUPPORT_ALONE, THRESHOLD, retuned
+from nlptk.nearest import did_you_mean
 from nlptk.parts.class_names import class_words
 from nlptk.parts.support import Support, save_support
 from nlptk.task import LabelSpace
@@ -54,7 +55,8 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
     task, support = _few_shot(loaded)
     names = list(task.labels.names)
     if not isinstance(name, str) or not name.strip():
-        raise DataError(f"class {name!r}: has no name; give one")
+        came = "is empty" if isinstance(name, str) else f"is {type(name).__name__}, not text"
+        raise DataError(f"class {name!r}: its name {came}; give one")
     _writable(name, f"class {name!r}")
     name = name.strip()
     if alike := [known for known in names if _folded(known) == _folded(name)]:
@@ -79,7 +81,7 @@ def remove_class(loaded: Pipeline, name: str, *, output: str | Path | None = Non
     task, support = _few_shot(loaded)
     names = list(task.labels.names)
     if name not in names:
-        raise DataError(f"class {name!r}: there is none; there are {names[:20]}")
+        raise DataError(f"class {name!r}: there is none{did_you_mean(name, names)}; there are {names[:20]}")
     if len(names) < 3:
         raise DataError(f"class {name!r}: only one class would be left; add another first")
     place = names.index(name)
@@ -189,8 +191,8 @@ def _say_if_stale(decision: Mapping[str, Any]) -> None:
     """Say so where inputs are rejected by a threshold from rows that knew nothing of a class of now."""
     if THRESHOLD in decision and not decision.get(SUPPORT_ALONE):
         logger.warning(
-            "task.rejection: the threshold was tuned on held-out rows before this change; an added class with few "
-            "examples is familiar with fewer texts: train again, or measure with nlptk evaluate"
+            "task.rejection: the threshold was tuned on held-out rows before this change, and stays; train again with "
+            "rows of all classes to tune it anew"
         )
 
 

@@ -64,7 +64,8 @@ def _write_model(folder: Path, origin: Origin, *, half: bool) -> None:
 def _generation(model: Any, tokenizer: Any) -> GenerationConfig:
     """The checkpoint's settings, or those of a new model, with what they leave open of special tokens; of settings that
     do not go together, which transformers would not write, the special tokens alone."""
-    config, settings = model.config, copy.deepcopy(model.generation_config)
+    config = model.config
+    settings: GenerationConfig = copy.deepcopy(model.generation_config)
     settings._from_model_config = False
     try:
         settings.validate(strict=True)

@@ -38,8 +38,8 @@ def test_methods_are_compared_on_the_same_episodes_and_a_list_replays(
     figure = first.figures["prototypical"][1]
     assert figure.value == pytest.approx(values.mean())
     assert figure.high is not None
-    half = 1.96 * np.std(values, ddof=1) / np.sqrt(len(values))
-    assert figure.high - figure.value == pytest.approx(half, rel=1e-3)
+    low, high = scipy.stats.t.interval(0.95, len(values) - 1, values.mean(), scipy.stats.sem(values))
+    assert (figure.low, figure.high) == pytest.approx((low, high))
 
 
 def test_a_replayed_list_says_what_it_is(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_differences_are_paired() -> None:
     generator = np.random.default_rng(0)
     found = {name: generator.random(50) for name in ("one", "other")}
     figure = paired_differences(found, "one")["other"]
-    interval = scipy.stats.norm.interval(0.95, figure.value, scipy.stats.sem(found["other"] - found["one"]))
+    interval = scipy.stats.t.interval(0.95, 49, figure.value, scipy.stats.sem(found["other"] - found["one"]))
     assert figure.value == pytest.approx((found["other"] - found["one"]).mean())
     assert (figure.low, figure.high) == pytest.approx(interval)
 

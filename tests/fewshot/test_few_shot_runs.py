@@ -239,3 +239,30 @@ def test_a_cloze_learns_its_words(
     assert nlptk.evaluate(result.artifact, data["test"], bootstrap=0).figures["accuracy"] == pytest.approx(
         result.figures["test"]["accuracy"]
     )
+
+
+def test_what_was_not_trained_is_not_counted_and_shared_classes_are_told(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    meta = {"train": str(data["meta"]), **META, "episodes": 4, "shots": 1}
+    result = train(checkpoints["bert"], data, tmp_path / "run", "anil", meta=meta)
+    assert result.parameters["trainable"] == 0
+    assert any("are meta-trained on too, such as 'password'" in line for line in result.warnings)
+    result = train(checkpoints["bert"], data, tmp_path / "more", "prototypical", meta=meta)
+    assert result.parameters["trainable"] > 0
+
+
+def test_a_threshold_from_few_examples_alone_is_warned_of(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    for shots, told in ((3, True), (8, False)):
+        rows = [json.loads(line) for line in data["test"].read_text().splitlines()]
+        kept = [row for name in KEYWORDS for row in [r for r in rows if r["label"] == name][:shots]]
+        (tmp_path / f"{shots}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+        result = nlptk.train(
+            task={"name": "few_shot", "method": "prototypical", "rejection": "tuned"},
+            model=checkpoints["bert"],
+            data={"train": tmp_path / f"{shots}.jsonl"},
+            output=tmp_path / f"run-{shots}",
+        )
+        assert any("comes from the examples alone" in line for line in result.warnings) == told, len(kept)

@@ -237,9 +237,9 @@ def _write_led(folder: Path, t5: Path) -> Path:
     sizes |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
     sizes |= {f"{side}_ffn_dim": 16 for side in ("encoder", "decoder")}
     sizes |= {"max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 32, "init_std": 0.5}
-    ends = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 0, "decoder_start_token_id": 0}
+    sizes |= {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 0, "decoder_start_token_id": 0}
     with quiet():
-        LEDForConditionalGeneration(LEDConfig(vocab_size=len(tokenizer), **sizes, **ends)).save_pretrained(folder)
+        LEDForConditionalGeneration(LEDConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder
 
