@@ -106,7 +106,8 @@ def load_tokenizer(checkpoint: str, revision: str | None = None) -> PreTrainedTo
         )
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise UnsupportedError(
-            f"model: {checkpoint}: its tokenizer has no fast form (tokenizer.json), which nlptk needs"
+            f"model: {checkpoint}: its tokenizer has no fast form (tokenizer.json), which nlptk needs (Marian's, "
+            "M2M100's and ByT5's have none); give another checkpoint"
         )
     if len(tokenizer) - len(tokenizer.all_special_ids) < _LEAST_TOKENS:
         raise ArtifactError(

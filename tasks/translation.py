@@ -1,4 +1,4 @@
-"""Translation: T5, Marian, mBART and their kin, GPT with a prompt, BERT as the start of an encoder-decoder.
+"""Translation: T5, BART, mBART, NLLB and their kin, GPT with a prompt, BERT as the start of an encoder-decoder.
 
     nlptk train task=translation model=CHECKPOINT data=pairs.csv output=runs/translation
 
@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from nlptk import task
 from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.parts.generating import GenerationOptions, TextToText, one_place, text_examples, text_warnings
-from nlptk.parts.prompts import Prompt, target_frame
+from nlptk.parts.prompts import Prompt
 from nlptk.task import Column, Look, Scores, Section
 
 if TYPE_CHECKING:
@@ -99,13 +99,16 @@ class Translation(TextToText):
                 language = getattr(self.settings, side)
                 if not any(name in languages for name in _names(language)):
                     raise RecipeError(
-                        f"task.{side}: {language!r}: no row has a text in it; expected one of {', '.join(languages)}"
+                        f"task.{side}: {language!r}: no row has a text in it; expected one of {', '.join(languages)} "
+                        "(where the checkpoint calls the language otherwise, give the rows its names, or columns "
+                        "source and target)"
                     )
 
     def prepare_model(self, model: PreTrainedModel) -> None:
-        if hasattr(self.tokenizer, "tgt_lang"):
-            self._set_languages(model)
-        elif self.settings.target_lang in self.tokenizer.all_special_tokens:
+        if self.settings.language is not None:
+            raise RecipeError("task.language: a translation has two; give task.source_lang and task.target_lang")
+        reads_many = hasattr(self.tokenizer, "tgt_lang")
+        if not reads_many and self.settings.target_lang in self.tokenizer.all_special_tokens:
             raise UnsupportedError(
                 f"task {self.name}: {type(self.tokenizer).__name__} has {self.settings.target_lang} as a token and "
                 "cannot write it (prompt_tuning replaces the tokenizer that can); take another strategy, such as lora"
@@ -120,23 +123,8 @@ class Translation(TextToText):
         usual = f"translate {names[0]} to {names[1]}: " if model.config.model_type == "t5" and all(names) else ""
         self.settle_prefix(model, key, usual)
 
-    def _set_languages(self, model: PreTrainedModel) -> None:
-        """Tell a tokenizer of many languages (mBART, NLLB) its two, and the model how a target begins."""
-        tokenizer: Any = self.tokenizer
-        for side in ("source_lang", "target_lang"):
-            code = getattr(self.settings, side)
-            if code is None or tokenizer.convert_tokens_to_ids(code) in (None, tokenizer.unk_token_id):
-                known = [token for token in tokenizer.all_special_tokens if "_" in token]
-                raise RecipeError(
-                    f"task.{side}: {code!r}; the checkpoint's tokenizer has many languages, expected one of "
-                    f"{', '.join(known) or 'its language codes'}"
-                )
-        tokenizer.src_lang, tokenizer.tgt_lang = self.settings.source_lang, self.settings.target_lang
-        before, after = target_frame(tokenizer)
-        code_id = tokenizer.convert_tokens_to_ids(tokenizer.tgt_lang)
-        assert model.generation_config is not None
-        model.config.decoder_start_token_id = after[-1]  # as these models are trained: the last token stands first too
-        model.generation_config.forced_bos_token_id = code_id if code_id in before else None
+    def languages(self) -> dict[str, str | None]:
+        return {"source_lang": self.settings.source_lang, "target_lang": self.settings.target_lang}
 
     def prompts(self, rows: Mapping[str, list[Any]]) -> list[Prompt]:
         before, after = self.settings.prefix or "", ""

@@ -1,6 +1,6 @@
 """The base of the tasks that write text: features of prompts and targets, the loss on the targets, and generation.
 
-Encoder-decoders (T5, BART, Marian, ...) read the source and write the target. Decoders (GPT, Llama, ...) go on from a
+Encoder-decoders (T5, BART, ...) read the source and write the target. Decoders (GPT, Llama, ...) go on from a
 prompt; their prompt and target stand in one sequence, and the loss counts the target alone. In both forms `labels[i]`
 is the token that position i of the decoder is to predict, -100 where nothing is asked; what the decoder reads are token
 ids throughout.
@@ -18,7 +18,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from nlptk.batches import IGNORED, pad
 from nlptk.checkpoints import WARM_START, model_limit
 from nlptk.errors import RecipeError, UnsupportedError
-from nlptk.parts.prompts import Prompt, continuation_ids, end_token, prompt_ids, target_ids
+from nlptk.parts.prompts import Prompt, continuation_ids, end_token, prompt_ids, target_frame, target_ids
 from nlptk.parts.windows import special_tokens
 from nlptk.task import Features, Inferred, LongText, Prediction, Preprocessing, Section, Task, TaskOptions
 
@@ -66,6 +66,9 @@ class GenerationOptions(TaskOptions):
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Share of the target spread over all tokens")
     generate_in_training: bool = Field(
         False, description="Generate and score at every evaluation; otherwise these give the loss alone, which is quick"
+    )
+    language: str | None = Field(
+        None, description="Of what is read and written, as checkpoints of many languages call it (de_DE, deu_Latn)"
     )
     form: str | None = Field(None, description="Form of the checkpoint; filled in when it is loaded")
 
@@ -158,6 +161,7 @@ class TextToText(Task):
         """
         config, settings = model.config, model.generation_config
         assert settings is not None
+        self._set_languages(model)
         start = config.decoder_start_token_id if config.is_encoder_decoder else None
         form = DECODER if start is None else f"encoder-decoder from {start}"
         # in the options, which are part of the features' cache key: features of one form must not meet another
@@ -186,6 +190,36 @@ class TextToText(Task):
                 f"task.max_new_tokens: {self.settings.max_new_tokens} does not fit the {limit} positions of the "
                 f"decoder; give at most {limit - 1}"
             )
+
+    def languages(self) -> dict[str, str | None]:
+        """Option -> code of the languages that are read, first, and written, last."""
+        return {"language": self.settings.language}
+
+    def _set_languages(self, model: PreTrainedModel) -> None:
+        """Tell a tokenizer of many languages (mBART, NLLB) what it reads and writes, and the model how a target begins.
+
+        Raises: RecipeError for a language that it has not, or for one given where there are none to choose from.
+        """
+        tokenizer: Any = self.tokenizer
+        if not hasattr(tokenizer, "tgt_lang"):
+            if self.settings.language is not None:
+                raise RecipeError("task.language: without effect on a checkpoint that has no codes for languages")
+            return
+        given = self.languages()
+        for option, code in given.items():
+            if code is None or tokenizer.convert_tokens_to_ids(code) in (None, tokenizer.unk_token_id):
+                known = [token for token in tokenizer.all_special_tokens if "_" in token]
+                raise RecipeError(
+                    f"task.{option}: {code!r}; the checkpoint's tokenizer has many languages, expected one of "
+                    f"{', '.join(known) or 'its language codes'}"
+                )
+        codes = list(given.values())
+        tokenizer.src_lang, tokenizer.tgt_lang = codes[0], codes[-1]
+        before, after = target_frame(tokenizer)
+        code_id = tokenizer.convert_tokens_to_ids(tokenizer.tgt_lang)
+        assert model.generation_config is not None
+        model.config.decoder_start_token_id = after[-1]  # as these models are trained: the last token stands first too
+        model.generation_config.forced_bos_token_id = code_id if code_id in before else None
 
     def room(self, preprocessing: Preprocessing) -> int:
         """Tokens a prompt may have: a decoder's leaves place for `max_new_tokens`. Raises: UnsupportedError."""

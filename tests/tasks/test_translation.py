@@ -198,6 +198,32 @@ def test_languages_that_a_checkpoint_does_not_know_are_refused(tmp_path: Path) -
         loaded(_task(source_lang="en_XX", target_lang="de"), checkpoint)
 
 
+@pytest.mark.parametrize("name", ["summarization", "generation"])
+def test_other_texts_are_read_and_written_in_one_language_of_many(name: str, tmp_path: Path) -> None:
+    checkpoint = write_mbart(tmp_path, "50")
+    cls = registry.get_task(name)
+    task: Any = cls(cls.Options.model_validate({"max_new_tokens": 12, "language": "de_DE"}))
+    model = loaded(task, checkpoint)
+    roles = ("document", "summary") if name == "summarization" else ("prompt", "completion")
+    rows = dict(zip(roles, (["the parcel came late"], ["please"]), strict=True))
+    features = task.featurize(rows, task.tokenizer, Preprocessing(64))
+    german = task.tokenizer.convert_tokens_to_ids("de_DE")
+    assert features["input_ids"][0][0] == features["labels"][0][0] == german
+    assert model.generation_config is not None
+    assert model.generation_config.forced_bos_token_id == german
+    with pytest.raises(RecipeError, match=r"task\.language: None; the checkpoint's tokenizer has many languages"):
+        loaded(cls(cls.Options.model_validate({"max_new_tokens": 12})), checkpoint)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="a translation has two"):
+        loaded(_task(language="de_DE", source_lang="en_XX", target_lang="de_DE"), checkpoint)
+
+
+def test_a_language_is_refused_where_there_are_none(checkpoints: dict[str, Path]) -> None:
+    cls = registry.get_task("summarization")
+    task: Any = cls(cls.Options.model_validate({"max_new_tokens": 12, "language": "de_DE"}))
+    with pytest.raises(RecipeError, match="without effect on a checkpoint that has no codes for languages"):
+        loaded(task, checkpoints["t5"])
+
+
 def test_a_tokenizer_that_lost_its_languages_is_refused(tmp_path: Path) -> None:
     task = _task(source_lang="en_XX", target_lang="de_DE")
     checkpoint = str(write_mbart(tmp_path, "50"))
