@@ -188,7 +188,8 @@ def predict(
 
     Each row of TARGET has `row` (its place among the rows of its file, from 1; a csv header is no row), all columns of
     SOURCE, and the prediction: label, score, scores of every label (in csv and tsv a column `scores.LABEL` each),
-    truncated. A column of SOURCE that has the name of one of these comes as `input_NAME`, such as `input_label`.
+    truncated; of few_shot also nearest and, with rejection, familiarity, and no label for what is rejected. A column
+    of SOURCE that has the name of one of these comes as `input_NAME`, such as `input_label`.
     """
     from nlptk import api
     from nlptk.data.problems import dropped_lines

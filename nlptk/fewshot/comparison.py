@@ -253,8 +253,10 @@ _UNUSED = {"meta": None, "class_names": False, "pooling": None}
 def named_recipes(recipe: Recipe, methods: Sequence[str], *, where: str = "recipe") -> dict[str, Recipe]:
     """The recipe once for every method, each with its own defaults, and with what of the recipe it has a use for: the
     rows to meta-train on, the strategy of what trains, and the like. Raises: RecipeError for a method there is not."""
-    found = {}
-    for name in dict.fromkeys(methods):
+    found: dict[str, Recipe] = {}
+    for name in methods:
+        if name in found:
+            raise RecipeError(f"methods: {name} is there twice; name it once")
         whole = recipe.model_dump(mode="json")
         method = {"name": name} if name != whole["task"]["method"]["name"] else whole["task"]["method"]
         plain = make_recipe({**whole, "task": {**whole["task"], **_UNUSED, "method": method}}, where=where)

@@ -23,6 +23,7 @@ from transformers.pipelines.base import Pipeline as TransformersPipeline
 
 from nlptk import artifact
 from nlptk.data.normalize import text_key
+from nlptk.data.values import is_blank
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.fewshot.contract import Material
 from nlptk.fewshot.methods import make_method
@@ -107,7 +108,7 @@ def _checked(examples: Iterable[str], name: str, support: Support, names: list[s
     known = {text_key([text]): names[label] for text, label in zip(support.texts, support.labels, strict=True)}
     found: dict[bytes, str] = {}
     for place, text in enumerate(examples):
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or is_blank(text):
             came = "empty" if isinstance(text, str) else f"{type(text).__name__}, not text"
             raise DataError(f"class {name!r}: example {place} is {came}; every one needs a text")
         _writable(text, f"class {name!r}: example {place}")

@@ -129,6 +129,7 @@ def test_what_cannot_be_added_or_removed_is_refused_and_changes_nothing(trained:
         ("new", [], "no examples"),
         ("new", "text", "examples is a text"),
         ("new", [" "], "example 0 is empty"),
+        ("new", ["\u200b"], "example 0 is empty"),
         ("new", [text.upper()], "stands for"),
         (" Broken", ["x y"], "is there already as 'broken'"),
         (None, ["x y"], "its name is"),
@@ -136,8 +137,9 @@ def test_what_cannot_be_added_or_removed_is_refused_and_changes_nothing(trained:
     ):
         with pytest.raises(DataError, match=said):
             loaded.add_class(name, examples, output=tmp_path / "never")  # type: ignore[arg-type]  # some are wrong
-    with pytest.raises(DataError, match="there is none"):
-        loaded.remove_class("praise", output=tmp_path / "never")
+    for name, said in (("praise", "there is none; there are"), ("brokn", "there is none; did you mean 'broken'")):
+        with pytest.raises(DataError, match=said):
+            loaded.remove_class(name, output=tmp_path / "never")
     assert not (tmp_path / "never").exists()
     assert loaded.task.labels is not None
     assert set(loaded.task.labels.names) == set(KEYWORDS)

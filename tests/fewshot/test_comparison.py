@@ -42,6 +42,12 @@ def test_methods_are_compared_on_the_same_episodes_and_a_list_replays(
     assert (figure.low, figure.high) == pytest.approx((low, high))
 
 
+def test_a_method_twice_is_refused(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"model": checkpoints["bert"], "data": str(data["meta"]), "output": tmp_path / "run"}
+    with pytest.raises(RecipeError, match="methods: linear_probe is there twice"):
+        nlptk.compare_methods(**keys, methods=["linear_probe", "prototypical", "linear_probe"])
+
+
 def test_a_replayed_list_says_what_it_is(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
     keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": data["meta"], "duplicates": "drop"}}
     first = nlptk.compare_methods(**keys, output=tmp_path / "one", ways=3, shots=[2], queries=3, episodes=4)
