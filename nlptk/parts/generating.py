@@ -184,6 +184,8 @@ class TextToText(Task):
             self.tokenizer.padding_side = "left"  # as whoever writes with it in batches needs it
             return
         _tell_pipelines(model, "text2text-generation", {})
+        if config.model_type == "led":
+            model.get_encoder().register_forward_pre_hook(_attend_globally, with_kwargs=True)
         limit = getattr(config, "max_decoder_position_embeddings", model_limit(model))  # of LED
         if limit is not None and self.settings.max_new_tokens >= limit:
             raise UnsupportedError(
@@ -291,9 +293,6 @@ class TextToText(Task):
         """A prompt in at most `room` tokens."""
         return ids.cut(room, head_tail=preprocessing.long_text == "truncate_head_tail")
 
-    def forward(self, model: torch.nn.Module, batch: Mapping[str, Any]) -> Any:
-        return super().forward(model, {**batch, **_global_attention(model, batch["input_ids"])})
-
     def loss(self, outputs: Any, labels: torch.Tensor) -> torch.Tensor:
         """Token cross entropy, summed. labels: (rows, tokens)."""
         from torch.nn import functional
@@ -339,7 +338,7 @@ class TextToText(Task):
         mask = pad([[1] * len(prompt) for prompt in prompts], 0, left=self.is_decoder)
         read = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         with torch.no_grad():
-            written = plain.generate(**read, **_global_attention(plain, read["input_ids"]), tokenizer=self.tokenizer)
+            written = plain.generate(**read, tokenizer=self.tokenizer)  # which looks for the ends that are strings
         start = ids.shape[1] if self.is_decoder else 1
         ends = _as_list(plain.generation_config.eos_token_id)
         return [_until(row, ends) for row in written[:, start:].cpu().numpy()]
@@ -414,17 +413,16 @@ def _set_generation(settings: GenerationConfig, options: GenerationOptions) -> N
             setattr(settings, name, None)
 
 
-def _global_attention(model: Any, ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """For LED, whose attention is local, the first token's attention to all, as its paper has it (Beltagy et al. 2020,
-    arXiv:2004.05150, section 7); nothing for other models. ids: (rows, tokens)."""
+def _attend_globally(encoder: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Before LED's encoder, whose attention is local: its first token attends to all, as the paper has it (Beltagy et
+    al. 2020, arXiv:2004.05150, section 7)."""
     import torch
-    from accelerate.utils import extract_model_from_parallel
 
-    if extract_model_from_parallel(model).config.model_type != "led":
-        return {}
-    mask = torch.zeros_like(ids)
+    if kwargs.get("global_attention_mask") is not None or kwargs.get("input_ids") is None:
+        return None
+    mask = torch.zeros_like(kwargs["input_ids"])
     mask[:, 0] = 1
-    return {"global_attention_mask": mask}
+    return args, {**kwargs, "global_attention_mask": mask}
 
 
 def _tell_pipelines(model: PreTrainedModel, task: str, more: Mapping[str, Any]) -> None:
