@@ -398,8 +398,8 @@ class Generation(TextToText):
         parts += [text_examples("Written", written, rows, asked[:SHOWN])] if asked else []
         return [*parts, text_examples("Least expected rows", {**columns, "bits per byte": bits}, rows, worst)]
 
-    def template(self) -> str:
-        return str(self.tokenizer.chat_template or "")
+    def has_marks(self) -> bool:
+        return self.tokenizer.chat_template is not None
 
 
 def _reads_after(tokenizer: PreTrainedTokenizerBase) -> list[int]:

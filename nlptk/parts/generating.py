@@ -352,14 +352,15 @@ class TextToText(Task):
         text: Any = self.tokenizer.decode(ids.tolist(), skip_special_tokens=True)
         return str(text).strip()
 
-    def template(self) -> str:
-        """What stands around the texts, as the user or the checkpoint has it."""
-        return str(getattr(self.settings, "prompt" if self.is_decoder else "prefix", None) or "")
+    def has_marks(self) -> bool:
+        """Whether special tokens stand in what the user puts around the texts."""
+        template = str(getattr(self.settings, "prompt" if self.is_decoder else "prefix", None) or "")
+        return any(name in template for name in special_tokens(self.tokenizer).values())
 
     def save_extra(self, folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
         """Let transformers find the special tokens of a template, which is text when it tokenizes."""
-        path, template = folder / "tokenizer_config.json", self.template()
-        if path.is_file() and any(name in template for name in special_tokens(self.tokenizer).values()):
+        path = folder / "tokenizer_config.json"
+        if path.is_file() and self.has_marks():
             state = json.loads(path.read_text(encoding="utf-8"))
             state["split_special_tokens"] = False
             path.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

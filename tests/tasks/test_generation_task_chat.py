@@ -309,3 +309,17 @@ def test_another_chat_template_never_meets_the_features_of_an_older_one(tokenize
     before = tokenizer_fingerprint(tokenizer)
     tokenizer.chat_template = PLAIN
     assert tokenizer_fingerprint(tokenizer) != before
+
+
+def test_special_tokens_of_a_chat_template_are_found_in_transformers_however_it_names_them(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    cls = registry.get_task("generation")
+    for template, split in (("{{ bos_token }}" + PLAIN, False), (None, True)):
+        tokenizer.chat_template = template
+        task = cls(cls.Options())
+        task.tokenizer = tokenizer
+        folder = tmp_path / str(split)
+        tokenizer.save_pretrained(folder)
+        task.save_extra(folder, None, Preprocessing(64))  # type: ignore[arg-type]  # it reads no model
+        assert AutoTokenizer.from_pretrained(folder).split_special_tokens is split

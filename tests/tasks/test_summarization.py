@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # it ships no types
+from transformers import AutoTokenizer
 
 from nlptk import registry
 from nlptk.checkpoints import load_tokenizer
@@ -220,3 +221,15 @@ def test_training_takes_long_documents_cut_and_says_so(checkpoints: dict[str, Pa
     assert cut["lost"][0] == 0 < cut["lost"][1]
     assert {name: reduced[name] for name in cut} == {**cut, "lost": [0, 0]}
     assert reduced["untrained"] == cut["lost"]
+
+
+def test_a_prompt_with_special_tokens_is_found_in_transformers_too(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    for prompt, split in (("{document}<|endoftext|>tl;dr ", False), ("{document} tl;dr ", True)):
+        task = _task(prompt=prompt)
+        model = loaded(task, checkpoints["gpt2"])
+        folder = tmp_path / str(split)
+        task.tokenizer.save_pretrained(folder)
+        task.save_extra(folder, model, Preprocessing(64))
+        assert AutoTokenizer.from_pretrained(folder).split_special_tokens is split
