@@ -156,16 +156,20 @@ def evaluate(
     batch_size: int = 64,
     bootstrap: int = 1000,
     seed: int = 0,
+    out_of_scope: str | Path | None = None,
 ) -> EvaluationResult:
     """Measure an artifact on labelled rows, with intervals, and report it.
 
-    output: folder for report.json and report.html; default: `evaluations/NAME` beside the model's folder.
+    output: folder for report.json and report.html; default: `evaluations/NAME` beside the model's folder. out_of_scope:
+    a file of texts that a few-shot model should give no label: how well it tells them apart, and how many it rejects.
 
     Raises: NlptkError.
     """
     from nlptk.pipelines.evaluation import evaluate as measure
 
-    return measure(model, data_settings(data), output=output, batch_size=batch_size, bootstrap=bootstrap, seed=seed)
+    strangers = None if out_of_scope is None else str(out_of_scope)
+    how: dict[str, Any] = {"output": output, "batch_size": batch_size, "bootstrap": bootstrap, "seed": seed}
+    return measure(model, data_settings(data), out_of_scope=strangers, **how)
 
 
 def predict(

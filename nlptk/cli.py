@@ -153,13 +153,17 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals")] = 1000,
+    out_of_scope: Annotated[str | None, typer.Option(help="few_shot: texts of no class, to be rejected")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on labelled rows, with 95 % intervals."""
     from nlptk import api
     from nlptk.data.problems import counted
 
-    result = api.evaluate(model, _data(data, keys), output=output, batch_size=batch_size, bootstrap=bootstrap)
+    settings = _data(data, keys)
+    result = api.evaluate(
+        model, settings, output=output, batch_size=batch_size, bootstrap=bootstrap, out_of_scope=out_of_scope
+    )
     figures = {name: figure.to_json() for name, figure in result.figures.items()}
     state = {
         "rows": result.rows,

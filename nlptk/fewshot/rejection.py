@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from datasets import Dataset
 
-from nlptk.errors import DataError
+from nlptk.errors import DataError, UnsupportedError
 from nlptk.fewshot.data import refuse_shared_texts, split_rows, unlabelled_file
 from nlptk.fewshot.rows import LabelledRows
 from nlptk.parts.support import Support, class_means, unit
 from nlptk.recipe import DataSettings
-from nlptk.task import Figure, Scores
+from nlptk.task import Figure, Preprocessing, Scores
 from nlptk.training.preparation import Prepared
 
 KEPT = 0.95
@@ -117,10 +120,39 @@ def measure_rejection(
 ) -> None:
     """Add to a split's figures how well familiarity tells its texts from those out of scope."""
     for split in scores.keys() & strangers.keys():
-        figures = scores[split].figures
-        figures.update(separation(task.familiarity(vectors[split]), strangers[split]))
-        if task.threshold is not None:
-            figures["out_of_scope_rejected"] = Figure(float((strangers[split] < task.threshold).mean()))
+        scores[split].figures.update(rejection_figures(task, vectors[split], strangers[split]))
+
+
+def rejection_figures(task: Any, known: np.ndarray, strangers: np.ndarray) -> dict[str, Figure]:
+    """How well familiarity tells texts from those out of scope, and what the task's threshold rejects of these.
+
+    known: (texts, dim) vectors of texts in scope; strangers: (texts,) familiarity of texts out of scope.
+    """
+    figures = separation(task.familiarity(known), strangers)
+    if task.threshold is not None:
+        figures["out_of_scope_rejected"] = Figure(float((strangers < task.threshold).mean()))
+    return figures
+
+
+def rejection_of_file(
+    task: Any,
+    model: torch.nn.Module,
+    path: str,
+    settings: DataSettings,
+    how: Preprocessing,
+    *,
+    rows: Dataset,
+    known: np.ndarray,
+) -> dict[str, Figure]:
+    """The same of a finished model, for a file of texts of no class. rows, known: those in scope, and their vectors.
+
+    Raises: UnsupportedError for a task that rejects nothing; DataError for texts that stand in both.
+    """
+    if not isinstance(getattr(task, "support", None), Support):
+        raise UnsupportedError(f"out_of_scope: a {task.name} model gives every row its answer; leave it out")
+    strangers = unlabelled_file(path, settings, task, how, where="out_of_scope")
+    refuse_shared_texts([strangers], replace(strangers, rows=rows, where="the rows"))
+    return rejection_figures(task, known, task.familiarity(strangers.vectors(model, batch_size=64)))
 
 
 def separation(known: np.ndarray, strangers: np.ndarray) -> dict[str, Figure]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from nlptk.artifact import EVALUATIONS
@@ -50,10 +51,12 @@ def evaluate(
     batch_size: int,
     bootstrap: int,
     seed: int,
+    out_of_scope: str | None = None,
 ) -> EvaluationResult:
     """Figures of an artifact on the rows of `settings.train`, with its own decisions (nothing is tuned here).
 
     output: folder of the report; default: `evaluations/NAME` beside the model's folder, NAME being the rows' file's.
+    out_of_scope: a file of texts that a few-shot model should give no label.
     """
     watch = Watch()
     loaded = pipeline(model, batch_size=batch_size)
@@ -79,9 +82,17 @@ def evaluate(
         token_fetch(task, features, loaded.tokenizer.pad_token_id),
         batch_size=batch_size,
     )
-    scores = task.score(task.pool(outputs, features), rows, bootstrap=bootstrap, sections=True, seed=seed)
+    pooled = task.pool(outputs, features)
+    scores = task.score(pooled, rows, bootstrap=bootstrap, sections=True, seed=seed)
     if loss is not None:
         scores.figures["loss"] = Figure(loss)
+    if out_of_scope is not None:
+        from nlptk.fewshot.rejection import rejection_of_file
+
+        found_there = rejection_of_file(
+            task, loaded.model, out_of_scope, settings, how, rows=rows, known=np.asarray(pooled)
+        )
+        scores.figures.update(found_there)
     told = [*dropped_lines(found.dropped), *conflict_lines(found.conflicts), *found.notes]
     cut = cut_warnings({"the rows": features.ledger}, task, long_text=how.long_text)
     scores.warnings.extend([*told, *cut])

@@ -192,8 +192,8 @@ def _say_if_stale(decision: Mapping[str, Any]) -> None:
     """Say so where inputs are rejected by a threshold from rows that knew nothing of a class of now."""
     if THRESHOLD in decision and not decision.get(SUPPORT_ALONE):
         logger.warning(
-            "task.rejection: the threshold was tuned on held-out rows before this change, and stays; train again with "
-            "rows of all classes to tune it anew"
+            "task.rejection: the threshold was tuned on held-out rows before this change, and stays; measure it with "
+            "nlptk evaluate --out-of-scope, or train again with rows of all classes"
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import nlptk
 import nlptk.pipelines
-from nlptk.errors import DataError
+from nlptk.errors import DataError, UnsupportedError
 from nlptk.fewshot.rejection import choose_threshold, leave_one_out, separation
 from nlptk.parts.support import Support, euclidean_head
 from tests.fewshot.few_shot_rows import META, train
@@ -80,3 +80,27 @@ def test_the_threshold_is_the_best_of_all() -> None:
     assert 0.2 < apart < 0.8
     assert choose_threshold(np.array([0.1, 0.2]), np.array([0.8, 0.9])) <= 0.1  # rejecting anything only does harm
     assert choose_threshold(np.arange(100) / 100, None) == pytest.approx(0.0495)
+
+
+def test_a_finished_model_is_measured_as_in_training(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    names = ("out_of_scope_auroc", "false_rejection_at_95", "out_of_scope_rejected")
+    strangers: dict[str, Any] = {"rejection": 0.9, "out_of_scope_test": str(data["held_out"])}
+    trained = train(checkpoints["bert"], data, tmp_path / "run", "prototypical", **strangers)
+    found = nlptk.evaluate(trained.artifact, data["test"], bootstrap=0, out_of_scope=data["held_out"])
+    for name in names:
+        assert found.figures[name].value == pytest.approx(trained.figures["test"][name].value)
+    with pytest.raises(DataError, match="texts stand in the rows too"):
+        nlptk.evaluate(trained.artifact, data["test"], bootstrap=0, out_of_scope=data["test"])
+    other = nlptk.train(
+        task="classification",
+        model=checkpoints["bert"],
+        data={"train": data["support"], "test": data["test"], "duplicates": "drop"},
+        strategy="feature_extraction",
+        training={"num_train_epochs": 1},
+        output=tmp_path / "other",
+        bootstrap=0,
+    )
+    with pytest.raises(UnsupportedError, match="out_of_scope: a classification model gives every row its answer"):
+        nlptk.evaluate(other.artifact, data["test"], bootstrap=0, out_of_scope=data["held_out"])
