@@ -398,6 +398,15 @@ class Generation(TextToText):
         parts += [text_examples("Written", written, rows, asked[:SHOWN])] if asked else []
         return [*parts, text_examples("Least expected rows", {**columns, "bits per byte": bits}, rows, worst)]
 
+    def caveats(self, preprocessing: Preprocessing) -> list[str]:
+        if not self.is_decoder or preprocessing.max_length > self.settings.max_new_tokens:
+            return []
+        return [
+            f"task.max_new_tokens: {self.settings.max_new_tokens} leaves no room for a prompt in "
+            f"preprocessing.max_length {preprocessing.max_length}, so the model cannot be asked to write: lower it "
+            'here or later (nlptk.pipeline(DIR, options={"max_new_tokens": ...}))'
+        ]
+
     def has_marks(self) -> bool:
         return self.tokenizer.chat_template is not None
 

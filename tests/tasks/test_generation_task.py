@@ -330,3 +330,13 @@ def test_the_report_says_that_perplexity_leaves_out_the_ends_of_texts() -> None:
     scores = cls(cls.Options()).score([measured], rows, sections=True)
     (section,) = (part for part in scores.sections if part["title"] == "What the figures count")
     assert "the ends of texts, and other special tokens, are not counted" in section["facts"]["perplexity"]
+
+
+def test_a_model_that_has_no_room_to_write_is_warned_of_and_can_be_given_some(tmp_path: Path) -> None:
+    model = write_checkpoint("gpt2", tmp_path / "gpt2")
+    result = _train(model, _texts(9), tmp_path, task={"name": "generation", "max_new_tokens": LENGTH})
+    (told,) = (line for line in result.warnings if "leaves no room for a prompt" in line)
+    assert f"task.max_new_tokens: {LENGTH} leaves" in told
+    with pytest.raises(UnsupportedError, match="leaves no room for the prompt"):
+        nlptk.pipeline(result.artifact)("the parcel")
+    assert "completion" in nlptk.pipeline(result.artifact, options={"max_new_tokens": 4})("the parcel")
