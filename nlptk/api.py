@@ -167,9 +167,15 @@ def evaluate(
     """
     from nlptk.pipelines.evaluation import evaluate as measure
 
-    strangers = None if out_of_scope is None else str(out_of_scope)
-    how: dict[str, Any] = {"output": output, "batch_size": batch_size, "bootstrap": bootstrap, "seed": seed}
-    return measure(model, data_settings(data), out_of_scope=strangers, **how)
+    return measure(
+        model,
+        data_settings(data),
+        output=output,
+        batch_size=batch_size,
+        bootstrap=bootstrap,
+        seed=seed,
+        out_of_scope=None if out_of_scope is None else str(out_of_scope),
+    )
 
 
 def predict(

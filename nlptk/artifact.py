@@ -175,16 +175,12 @@ def _alone(folder: Path) -> Iterator[None]:
     """One process at a time replaces an artifact; the lock ends with its process, however that ends."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with held(_lock_of(folder)):
+        with held(folder.with_name(f".{folder.name}.lock")):
             yield
     except Timeout:
-        if not _lock_of(folder).exists():
-            raise ArtifactError(f"{folder}: no file can be made beside it; give another output") from None
+        with tempfile.TemporaryFile(dir=folder.parent):  # or no file can be made there, and that is why
+            pass
         raise ArtifactError(f"{folder}: another process is writing it; wait for it or give another output") from None
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.lock")
 
 
 @contextmanager

@@ -294,7 +294,8 @@ def _fit_config(config: PretrainedConfig, task: Task, tokenizer: PreTrainedToken
         setattr(config, key, value)
     text_config = config.get_text_config()
     text_config.pad_token_id = config.pad_token_id = tokenizer.pad_token_id
-    if getattr(config, "type_vocab_size", 2) < 2:  # a BERT tokenizer beside a RoBERTa: one type for both texts
+    types = getattr(config, "type_vocab_size", None)
+    if types is not None and types < 2:  # a BERT tokenizer beside a RoBERTa: one type for both texts
         names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = names
     if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:

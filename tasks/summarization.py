@@ -97,7 +97,8 @@ class Summarization(TextToText):
         before, after = self.settings.prefix or "", ""
         if self.is_decoder:
             before, _, after = self.settings.prompt.partition(PLACE)
-        return [Prompt(before, document, after, marks=True) for document in rows["document"]]
+        marks = self.has_marks()
+        return [Prompt(before, document, after, marks) for document in rows["document"]]
 
     def targets(self, rows: Mapping[str, list[Any]]) -> list[str] | None:
         return rows.get("summary")

@@ -107,8 +107,7 @@ class Translation(TextToText):
     def prepare_model(self, model: PreTrainedModel) -> None:
         if self.settings.language is not None:
             raise RecipeError("task.language: a translation has two; give task.source_lang and task.target_lang")
-        reads_many = hasattr(self.tokenizer, "tgt_lang")
-        if not reads_many and self.settings.target_lang in self.tokenizer.all_special_tokens:
+        if not hasattr(self.tokenizer, "tgt_lang") and self.settings.target_lang in self.tokenizer.all_special_tokens:
             raise UnsupportedError(
                 f"task {self.name}: {type(self.tokenizer).__name__} has {self.settings.target_lang} as a token and "
                 "cannot write it (prompt_tuning replaces the tokenizer that can); take another strategy, such as lora"
@@ -130,7 +129,8 @@ class Translation(TextToText):
         before, after = self.settings.prefix or "", ""
         if self.is_decoder:
             before, _, after = self.settings.prompt.partition(PLACE)
-        return [Prompt(before, source, after, marks=True) for source in self.sources(rows)]
+        marks = self.has_marks()
+        return [Prompt(before, source, after, marks) for source in self.sources(rows)]
 
     def sources(self, rows: Mapping[str, list[Any]]) -> list[str]:
         """The texts to translate."""

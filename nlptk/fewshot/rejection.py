@@ -24,7 +24,8 @@ THRESHOLD, SUPPORT_ALONE = "rejection_threshold", "rejection_by_support_alone"
 """Of a task's decision."""
 FEW = 8
 """Examples of a class below which a threshold from the examples alone is warned of: with one to four of each of ten
-classes of CLINC150 it rejected from 0 to 24 % of other texts of these classes, with eight 6 %."""
+classes of CLINC150 it rejected from 0 to 24 % of other texts of these classes, with eight and
+the class's name 5.5 %."""
 REJECTED = 0.95
 """Share of the texts out of scope at whose rejection the wrongly rejected ones are counted."""
 

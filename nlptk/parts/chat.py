@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import DataError, UnsupportedError
-from nlptk.parts.prompts import JOINT, end_token
+from nlptk.parts.prompts import JOINT, behind_joint, end_token
 from nlptk.parts.windows import special_tokens, without_special
 
 if TYPE_CHECKING:
@@ -172,21 +172,19 @@ def _encode(
     """Token ids and their characters. cuts: characters that begin a token, whatever the tokenizer would join."""
     how: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": False, "verbose": False}
 
-    def encoded(begin: int, end: int, joint: str) -> list[tuple[int, tuple[int, int]]]:
-        """What a part of the text is behind a joint; empty where a token holds some of both."""
-        found = tokenizer(joint + text[begin:end], return_offsets_mapping=True, **how)
-        shift = begin - len(joint)
-        pairs = [
-            (token, (shift + start, shift + stop))
-            for token, (start, stop) in zip(found["input_ids"], found["offset_mapping"], strict=True)
-        ]
-        fused = any(start < begin < stop for _, (start, stop) in pairs)
-        return [] if fused else [pair for pair in pairs if pair[1][1] > begin or not joint]
-
-    pairs = encoded(0, (*cuts, len(text))[0], "")
-    for begin, end in pairwise([*cuts, len(text)]):
-        pairs += encoded(begin, end, JOINT) or encoded(begin, end, "")
-    return [token for token, _ in pairs], [place for _, place in pairs]
+    found: list[int] = []
+    places: list[tuple[int, int]] = []
+    for begin, end in pairwise([0, *cuts, len(text)]):
+        joint = JOINT if begin else ""
+        encoding = tokenizer(joint + text[begin:end], **how).encodings[0]
+        kept: Sequence[int] = behind_joint(encoding) if joint else range(len(encoding))
+        if not kept:
+            joint, encoding = "", tokenizer(text[begin:end], **how).encodings[0]
+            kept = range(len(encoding))
+        ids, offsets, shift = encoding.ids, encoding.offsets, begin - len(joint)
+        found += [ids[place] for place in kept]
+        places += [(shift + offsets[place][0], shift + offsets[place][1]) for place in kept]
+    return found, places
 
 
 def _marked(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

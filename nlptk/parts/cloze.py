@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SENTINEL = "<extra_id_0>"
 WHOLE = Preprocessing(1 << 30)  # cuts nothing
+TRIED = 1000
+"""Words of the vocabulary whose logits are looked at."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,6 @@ def _plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
     return found
 
 
-TRIED = 1000
-
-
 @contextmanager
 def answer_states(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[list[torch.Tensor]]:
     """Within it, each forward pass adds to the list what the output layer reads at `positions`, (rows, dim).
@@ -176,7 +175,7 @@ def output_layer(model: PreTrainedModel) -> torch.nn.Module:
 
 def check_output_layer(model: PreTrainedModel) -> None:
     """Refuse a model whose logits are more than its output layer's rows make of a state: scaled (Granite, Cohere),
-    capped (Gemma 2), or made elsewhere. Tried on two random tokens, and TRIED of the vocabulary.
+    capped (Gemma 2), or made elsewhere.
 
     Raises: UnsupportedError.
     """

@@ -27,7 +27,7 @@ JOINT = "\n"
 @dataclass(frozen=True)
 class Prompt:
     """What a model reads of one row. text: the part that gives way where the whole does not fit; marks: whether special
-    tokens count in what stands around it ("<|im_start|>user"), for that is the user's own template."""
+    tokens stand in what is around it ("<|im_start|>user") and count, for that is the user's own template."""
 
     before: str
     text: str
@@ -87,12 +87,10 @@ def prompt_ids(
 
     Raises: UnsupportedError where `room` holds no more than the special tokens.
     """
-    special = special_tokens(tokenizer)
-    marked = any(
-        prompt.marks and name in prompt.before + prompt.after for prompt in prompts[:1] for name in special.values()
-    )
+    marked = any(prompt.marks for prompt in prompts)
     if marked:
-        prompts = [replace(prompt, text=without_special(prompt.text, special.values())) for prompt in prompts]
+        names = special_tokens(tokenizer).values()
+        prompts = [replace(prompt, text=without_special(prompt.text, names)) for prompt in prompts]
     strings = [str(prompt).rstrip(" ") if open_end else str(prompt) for prompt in prompts]
     with _special_found(tokenizer) if marked else nullcontext():
         encodings = _encode(tokenizer, strings)
@@ -126,21 +124,24 @@ def continued(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[
     SentencePiece tokenizers of decoders (Llama 2, Mistral) begin whatever they read with the mark of a word's
     beginning: here it goes to a joint before the text, which is taken off again.
     """
-    found = [_behind_joint(encoding) for encoding in _encode(tokenizer, [JOINT + text for text in texts])]
+    found = []
+    for encoding in _encode(tokenizer, [JOINT + text for text in texts]):
+        ids = encoding.ids
+        found.append([ids[place] for place in behind_joint(encoding)])
     joined = [place for place, ids in enumerate(found) if not ids]
     for place, encoding in zip(joined, _encode(tokenizer, [texts[place] for place in joined]), strict=True):
         found[place] = _plain(encoding)
     return found
 
 
-def _behind_joint(encoding: Encoding) -> list[int]:
-    """The ids of what follows the joint; none where a token holds both."""
+def behind_joint(encoding: Encoding) -> list[int]:
+    """Places of the tokens that follow the joint; none where a token holds some of both."""
     found = []
-    for token, special, (start, end) in zip(encoding.ids, encoding.special_tokens_mask, encoding.offsets, strict=True):
+    for place, (special, (start, end)) in enumerate(zip(encoding.special_tokens_mask, encoding.offsets, strict=True)):
         if start < len(JOINT) < end:
             return []
         if not special and end > len(JOINT):
-            found.append(token)
+            found.append(place)
     return found
 
 

@@ -91,9 +91,7 @@ def pipeline(
     """
     import torch
 
-    def load() -> Pipeline:
-        return _load(model, batch_size=batch_size, verify=verify, options=options)
-
+    load = partial(_load, model, batch_size=batch_size, verify=verify, options=options)
     found = artifact.load_unchanged(model, load)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
