@@ -7,10 +7,10 @@ exist from step 0 and what is trainable is a function of the global step alone, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -58,8 +58,8 @@ class Group:
 class Strategy(ABC):
     """Base of every strategy; a subclass in strategies/, or in a plugin, is the whole of a new one.
 
-    The order of calls: `prepare_tokenizer` (before rows are tokenized), `prepare` once, `groups` once, then
-    `trainable_at` at every optimizer step, `save_adapter` and `merge` once at the end.
+    The order of calls: `prepare_tokenizer` (before rows are tokenized), `prepare` once, `groups` once, `check_feature`
+    once, then `trainable_at` at every optimizer step, `save_adapter` and `merge` once at the end.
     """
 
     name: ClassVar[str]
@@ -87,6 +87,11 @@ class Strategy(ABC):
     @abstractmethod
     def groups(self, model: torch.nn.Module) -> list[Group]:
         """Every parameter that will ever train, each in exactly one group, from the top (head) downwards."""
+
+    def check_feature(self, feature: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse rows that would leave what is to train as it is. feature: the first one trained on, as `featurize`
+        made it. Raises: UnsupportedError."""
+        return
 
     def trainable_at(self, progress: Progress, groups: Iterable[Group]) -> frozenset[str]:
         """Names of the groups that train at this point of the run. Default: all, always."""

@@ -8,7 +8,8 @@ result is a plain model with a plain tokenizer that needs neither PEFT nor nlptk
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -57,6 +58,17 @@ class PromptTuning(PeftStrategy):
         wrapped = super().prepare(model, tokenizer)
         _tie_rows(wrapped)
         return wrapped
+
+    def check_feature(self, feature: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Raises: UnsupportedError for rows that are read without the virtual tokens: in blocks of texts, or through a
+        chat template."""
+        first = feature["input_ids"][0]
+        ids = first if isinstance(first, list) else feature["input_ids"]  # a bi-encoder reads two lists
+        if prompt_token_ids(tokenizer)[0] not in ids:
+            raise UnsupportedError(
+                "prompt_tuning: rows of this form are not read one text at a time, behind the virtual tokens, so "
+                "nothing would train; give rows of prompt and completion, or another strategy, such as lora"
+            )
 
     def peft_config(self, model: PreTrainedModel, head: list[str], tokenizer: PreTrainedTokenizerBase) -> PeftConfig:
         # TrainableTokensConfig has no modules_to_save, so the head would be lost with the adapter; LoraConfig has both,

@@ -150,6 +150,7 @@ def prepare(recipe: Recipe, data: Splits) -> Prepared:
     trained = strategy.prepare(loaded.model, tokenizer)  # a refusal comes before the wait for the tokens
     groups = strategy.groups(trained)
     splits = {name: tokenize(task, rows, tokenizer, preprocessing, data) for name, rows in present(data).items()}
+    strategy.check_feature(splits["train"].features.dataset[0], tokenizer)
     return Prepared(
         task=task,
         strategy=strategy,

@@ -251,6 +251,12 @@ def test_conversations_are_learnt_and_transformers_alone_answers_the_same(templa
     assert theirs == ours
 
 
+def test_prompt_tuning_refuses_conversations_which_have_no_virtual_tokens(tmp_path: Path) -> None:
+    rows = _write(tmp_path / "rows.jsonl", [TALK] * 3)
+    with pytest.raises(UnsupportedError, match="prompt_tuning: rows of this form are not read one text at a time"):
+        _train(_checkpoint(tmp_path, CHATML), rows, tmp_path / "run", strategy="prompt_tuning")
+
+
 def test_figures_are_those_of_the_assistants_text(tmp_path: Path) -> None:
     rows = _write(tmp_path / "rows.jsonl", [TALK, TALK[1:3]] * 3)
     result = _train(_checkpoint(tmp_path, CHATML), rows, tmp_path / "run")
