@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nlptk import registry
 from nlptk.errors import NlptkError, RecipeError
@@ -66,6 +66,13 @@ class DataSettings(_Strict):
         description="At most so many rows of each split, for a trial run: a sample drawn with `seed`, with every label "
         "where there is room; predict and evaluate take the first rows",
     )
+
+    @field_validator("validation", "test", mode="before")
+    @classmethod
+    def _rows_held_out(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and not 0 < value < 1:  # False and True are numbers, too
+            raise ValueError("expected a file, a fraction between 0 and 1, or none for no such rows")
+        return value
 
 
 class PreprocessingSettings(_Strict):

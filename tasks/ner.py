@@ -87,6 +87,10 @@ class Ner(task.Task):
     forms = (("tokens", "tags"), ("text", "entities"))
     long_texts = ("window",)
     changeable = frozenset({"viterbi"})
+
+    _within = (0, 0)
+    """Of the training entities, those that begin or end within a word, and all."""
+
     headline = ("precision", "recall", "strict_f1", "macro_f1", "token_accuracy", "partial_f1")
 
     @property
@@ -112,8 +116,11 @@ class Ner(task.Task):
     def look(cls, rows: Mapping[str, list[Any]]) -> task.Look:
         begun = (tag[2:] for tags in rows.get("tags", []) for tag in tags or [] if tag[0] == "B")
         marked = (entity["label"] for entities in rows.get("entities", []) for entity in entities or [])
+        counts = {"entities": Counter([*begun, *marked])}
+        if within := Counter(name for row in _texts(rows) for name in row.unreachable):
+            counts["entities that begin or end within a word"] = within
         texts = {"tokens": [" ".join(tokens or []) for tokens in rows["tokens"]]} if "tokens" in rows else {}
-        return task.Look({"entities": Counter([*begun, *marked])}, texts)
+        return task.Look(counts, texts)
 
     @property
     def space(self) -> LabelSpace:
@@ -136,12 +143,23 @@ class Ner(task.Task):
         types = sorted(set().union(*_types(train)))
         if not types:
             raise DataError("train: no row has an entity; give rows with tags other than O")
+        texts = list(_texts(_roles(train)))
+        self._within = (sum(len(row.unreachable) for row in texts), sum(len(row.entities or []) for row in texts))
         prefixes = "BI" if self.settings.scheme == "IOB2" else "BIES"
         self.labels = LabelSpace(("O", *(f"{prefix}-{name}" for name in types for prefix in prefixes)))
 
     def unseen(self, rows: Dataset) -> list[tuple[int, str]]:
         known = {name[2:] for name in self.space.names}
         return [(row, name) for row, types in enumerate(_types(rows)) for name in sorted(types - known)]
+
+    def caveats(self, preprocessing: Preprocessing) -> list[str]:
+        within, support = self._within
+        if not within:
+            return []
+        return [
+            f"train: {within} of {support} entities begin or end within a word, which is cut there to be learnt; what "
+            "is found are whole words"
+        ]
 
     def featurize(
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing
@@ -308,6 +326,11 @@ def _types(rows: Dataset) -> Iterator[set[str]]:
         yield {tag[2:] for tag in tags if tag != "O"} | {entity["label"] for entity in entities}
 
 
+def _texts(columns: Mapping[str, Sequence[Any]]) -> Iterator[EntityRow]:
+    """The rows that have a text and its entities, not tokens."""
+    return (EntityRow.of(values) for values in _each_row(columns) if values.get("text") and values.get("entities"))
+
+
 def _roles(rows: Dataset, *, targets_alone: bool = False) -> dict[str, Sequence[Any]]:
     roles = [column.role for column in Ner.columns if column.target or not targets_alone]
     return {role: rows[role] for role in roles if role in rows.column_names}
@@ -347,7 +370,7 @@ def _said(words: Sequence[EntityRow], pooled: Sequence[Reading], spans: Iterable
 
 def _warnings(words: Sequence[EntityRow], said: list[list[str]]) -> list[str]:
     support = sum(tag[0] == "B" for row in words for tag in row.gold)
-    unreachable = sum(row.unreachable for row in words)
+    unreachable = sum(len(row.unreachable) for row in words)
     warnings = []
     if support and not any(tag != "O" for row in said for tag in row):
         warnings.append("predicts no entity in any row")

@@ -245,7 +245,11 @@ def test_a_key_that_stands_a_level_too_high_is_told_its_place(given: dict[str, A
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"data": {"train": "a", "validation": 1.5}}, "data.validation: expected a number less than 1 or a text"),
+        ({"data": {"train": "a", "validation": 1.5}}, "data.validation: expected a file, a fraction between 0 and 1"),
+        (
+            {"data": {"train": "a", "test": 0}},
+            "data.test: expected a file, a fraction between 0 and 1, or none for no ",
+        ),
         ({"task": {"name": "classification", "class_weights": {"0": "heavy"}}}, "task.class_weights.0: expected a num"),
         ({"task": {"name": "classification", "class_weights": "heavy"}}, "task.class_weights: expected 'balanced' or"),
         (

@@ -107,7 +107,8 @@ class TextValues:
             if not self.required and (is_missing(value) or (isinstance(value, str) and is_blank(value))):
                 raw[place] = None
                 continue
-            _note(wrong, place, f"{self.role} {fault}")
+            if not any(reason.startswith(f"{self.role} ") for reason in wrong.get(place, ())):  # by the task, before
+                _note(wrong, place, f"{self.role} {fault}")
         return raw
 
     def arrow(self, values: list[Any]) -> pa.Array:

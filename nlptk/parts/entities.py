@@ -62,9 +62,14 @@ def _checked(entity: Any, text: str) -> dict[str, Any]:
         raise ValueError(f"entities holds {entity!r:.80}; expected {{start, end, label}}, whole numbers and a name")
     if not 0 <= start <= end <= len(text):
         raise ValueError(f"the entity {_said(has)} is not inside the text of {len(text)} characters")
-    inner = text[start:end].strip()
+    inner, own = text[start:end].strip(), has.get("text")
     if not inner:
         raise ValueError(f"the entity {_said(has)} is empty")
+    if isinstance(own, str) and own.strip() != inner:
+        raise ValueError(
+            f"the entity {_said(has)} is {inner!r:.40} in the text, and {own!r:.40} by its own; mend its start and "
+            "end, which count characters (not bytes) from 0, the end exclusive"
+        )
     start += text[start:end].index(inner)
     return {"start": start, "end": start + len(inner), "label": label}
 
@@ -117,12 +122,12 @@ class EntityRow:
         return np.stack([np.sort(np.concatenate([side, inner])) for side in self.places.T], axis=1).astype(np.int64)
 
     @property
-    def unreachable(self) -> int:
-        """Gold entities that begin or end within a word: no span of words is one of them."""
+    def unreachable(self) -> list[str]:
+        """The types of gold entities that begin or end within a word: no span of words is one of them."""
         if len(self.pieces) == len(self.places):
-            return 0
+            return []
         edges = set(self.places.flatten().tolist())
-        return sum(not {start, end} <= edges for _, start, end in self.entities or [])
+        return [name for name, start, end in self.entities or [] if not {start, end} <= edges]
 
     @cached_property
     def gold(self) -> list[str]:

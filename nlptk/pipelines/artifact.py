@@ -174,8 +174,7 @@ class Pipeline:
         if isinstance(rows, str | Mapping):
             raise DataError(f"rows: {rows!r:.40} is one row; a stream takes a list of rows: stream([row])")
         if isinstance(rows, bytes | bytearray) or not hasattr(rows, "__iter__"):
-            roles = _roles(column for column in self.task.columns if not column.target)
-            raise DataError(f"rows: {rows!r:.40}; expected a text, a mapping of {roles}, or a list of such rows")
+            raise DataError(f"rows: {rows!r:.40}; expected {self._expected()}, or a list of such rows")
 
     def _stream(self, rows: Iterable[Row], where: Callable[[int], str]) -> Iterator[Prediction]:
         chunk: list[dict[str, Any]] = []
@@ -199,7 +198,7 @@ class Pipeline:
         found: dict[str, Any] = {}
         if not isinstance(given, Mapping):
             came = f"{type(row).__name__}{self._wrapping(row)}"
-            raise DataError(f"{where()}: expected a text or a mapping of {_roles(inputs)}, got {came}")
+            raise DataError(f"{where()}: expected {self._expected()}, got {came}")
         for column in inputs:
             name = next((name for name in (column.role, *column.names) if name in given), None)
             if name is None:
@@ -218,6 +217,12 @@ class Pipeline:
             return self.task.read_row(found)
         except ValueError as error:
             raise DataError(f"{where()}: {error}{hint}") from error
+
+    def _expected(self) -> str:
+        """What a row may be. A text alone is one where no other role must be given with it."""
+        inputs = [column for column in self.task.columns if not column.target]
+        alone = sum(column.required for column in inputs) < 2 and any(column.kind == "text" for column in inputs)
+        return f"{'a text or ' if alone else ''}a mapping of {_roles(inputs)}"
 
     def _wrapping(self, value: Any) -> str:
         """How to give what is the bare value of a nested column, such as a list of messages; "" for anything else."""

@@ -110,7 +110,7 @@ def test_a_row_that_is_no_text_is_refused_by_its_number(artifact: Path, row: Any
 
 @pytest.mark.parametrize("given", [None, float("nan"), 5, b"late"])
 def test_what_is_neither_a_row_nor_rows_is_refused_with_what_is(artifact: Path, given: Any) -> None:
-    with pytest.raises(DataError, match=r"^rows: .*; expected a text, a mapping of text, text_pair, or a list"):
+    with pytest.raises(DataError, match=r"^rows: .*; expected a text or a mapping of text, text_pair, or a list"):
         nlptk.pipeline(artifact)(given)
 
 

@@ -268,6 +268,7 @@ BOTH = [{"text": "late", "prompt": "late", "completion": "refund"}] * 3
             [{"prompt": "late", "completion": "refund"}, {"prompt": "late", "completion": " "}],
             "row 2: completion is empty",
         ),
+        ("gpt2", [{"prompt": " ", "completion": "refund"}] * 2, "row 1: prompt is empty; row 2: prompt is empty; mend"),
         ("gpt2", [{"prompt": "late"}], "expected columns for text, or prompt and completion, or conversation"),
         ("gpt2", [{"messages": [{"role": "user", "content": "a"}]}], "no message is the assistant's"),
         (

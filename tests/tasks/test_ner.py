@@ -96,6 +96,14 @@ def _predicted(task: Task, found: dict[str, list[Any]], rows: dict[str, list[Any
         ({"text": "ab", "entities": [{"start": 0.0, "end": 1, "label": "X"}]}, "whole numbers and a name"),
         ({"text": "ab", "entities": [{"start": 0, "end": 3, "label": "X"}]}, "0..3 'X' is not inside the text of 2"),
         ({"text": "ab", "entities": [{"start": 1, "end": 0, "label": "X"}]}, "1..0 'X' is not inside the text"),
+        (
+            {"text": "né en Rome", "entities": [{"start": 7, "end": 11, "label": "X", "text": "Rome"}]},
+            "7..11 'X' is not inside the text of 10 characters",
+        ),
+        (
+            {"text": "né en Rome", "entities": [{"start": 4, "end": 6, "label": "X", "text": "en"}]},
+            "4..6 'X' is 'n' in the text, and 'en' by its own; mend its start and end, which count characters",
+        ),
         ({"text": "a b", "entities": [{"start": 1, "end": 2, "label": "X"}]}, "the entity 1..2 'X' is empty"),
         (
             {"text": "abc", "entities": [{"start": 1, "end": 3, "label": "X"}, {"start": 0, "end": 2, "label": "Y"}]},
@@ -281,6 +289,11 @@ def test_entities_within_words_are_labelled_and_counted_but_not_shown_to_the_mod
     assert scores.figures["support"].value == 4
     assert scores.figures["recall"].value == 0.25
     assert scores.warnings == ["3 of 4 gold entities begin or end within a word, and cannot be found"]
+    within = {"entities that begin or end within a word": {"PER": 2, "LOC": 1}}
+    assert task.look(rows).counts == {"entities": {"PER": 2, "LOC": 2}, **within}
+    task.fit(_rows(**rows))
+    (warning,) = task.caveats(Preprocessing(32, "window"))
+    assert warning.startswith("train: 3 of 4 entities begin or end within a word")
 
 
 @pytest.mark.parametrize("scheme", ["IOB2", "BIOES"])
