@@ -53,7 +53,9 @@ class DataSettings(_Strict):
     label_separator: str | None = Field(
         None, min_length=1, description="Splits a label cell into several labels (multi-label csv)"
     )
-    unseen_labels: Literal["refuse", "drop"] = Field("refuse", description="Rows whose label training never saw")
+    unseen_labels: Literal["refuse", "drop", "keep"] = Field(
+        "refuse", description="Rows whose label training never saw; keep (ner): their entities count as not found"
+    )
     duplicates: Literal["refuse", "drop", "keep"] = Field(
         "refuse", description="Rows of validation or test whose text is also in an earlier split"
     )

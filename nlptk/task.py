@@ -283,7 +283,10 @@ class Task(ABC):
         """Learn from the training rows: labels that stand inside nested columns, class weights, ... Called once."""
 
     def unseen(self, rows: Dataset) -> list[tuple[int, str]]:
-        """(index of the row, label) for gold labels that `fit` did not meet; nlptk refuses or drops these rows."""
+        """(index of the row, label) for gold labels that `fit` did not meet; nlptk refuses, drops or keeps these rows.
+
+        A task that overrides this takes such labels when it featurizes and scores.
+        """
         return []
 
     @abstractmethod

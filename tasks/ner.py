@@ -202,7 +202,7 @@ class Ner(task.Task):
         ids = self.space.label2id
         labels = [[IGNORED] * size for size in tokens.sizes]
         for token, tag in zip(reads.token, tags, strict=True):
-            labels[tokens.window[token]][tokens.position[token]] = ids[tag]
+            labels[tokens.window[token]][tokens.position[token]] = ids.get(tag, IGNORED)  # of an unseen type
         return labels, lost
 
     def _gold_tags(self, words: EntityRow, reads: Reads, places: np.ndarray) -> tuple[list[str], int]:
@@ -290,7 +290,8 @@ class Ner(task.Task):
         if sections:
             parts = [type_table(said, gold, bootstrap=bootstrap, seed=seed), type_confusions(said, gold)]
             parts.append(self._hardest(words, pooled, said, rows))
-        return Scores(figures, parts, _warnings(words, said))
+        unseen = sorted({name for _, name in self.unseen(rows)})
+        return Scores(figures, parts, _warnings(words, said, unseen))
 
     def _hardest(
         self, words: Sequence[EntityRow], pooled: Sequence[Reading], said: list[list[str]], rows: Dataset
@@ -303,9 +304,9 @@ class Ner(task.Task):
         losses = np.zeros(len(rows))
         for index, (row, reading) in enumerate(zip(words, pooled, strict=True)):
             reads = Reads(np.zeros_like(reading.first), reading.first, reading.end)
-            ids = [self.space.label2id[tag] for tag in self._gold_tags(row, reads, row.places)[0]]
-            if ids:
-                losses[index] = -log_softmax(reading.logits, axis=1)[np.arange(len(ids)), ids].mean()
+            tags = enumerate(self._gold_tags(row, reads, row.places)[0])
+            if known := [(place, self.space.label2id[tag]) for place, tag in tags if tag in self.space.label2id]:
+                losses[index] = -log_softmax(reading.logits, axis=1)[tuple(zip(*known, strict=True))].mean()
         hardest = [
             {
                 "text": words[index].text[:LONGEST_SHOWN],
@@ -368,7 +369,8 @@ def _said(words: Sequence[EntityRow], pooled: Sequence[Reading], spans: Iterable
     return [row.said(_on_words(found, at)) for row, at, found in zip(words, pooled, spans, strict=True)]
 
 
-def _warnings(words: Sequence[EntityRow], said: list[list[str]]) -> list[str]:
+def _warnings(words: Sequence[EntityRow], said: list[list[str]], unseen: Sequence[str]) -> list[str]:
+    """unseen: types of gold entities that training did not have."""
     support = sum(tag[0] == "B" for row in words for tag in row.gold)
     unreachable = sum(len(row.unreachable) for row in words)
     warnings = []
@@ -376,6 +378,12 @@ def _warnings(words: Sequence[EntityRow], said: list[list[str]]) -> list[str]:
         warnings.append("predicts no entity in any row")
     if unreachable:
         warnings.append(f"{unreachable} of {support} gold entities begin or end within a word, and cannot be found")
+    if unseen:
+        count = sum(tag[0] == "B" and tag[2:] in unseen for row in words for tag in row.gold)
+        warnings.append(
+            f"{count} of {support} gold entities are of types that training never saw ({', '.join(unseen)}), and count "
+            "as not found"
+        )
     return warnings
 
 

@@ -9,9 +9,11 @@ A bi-encoder embeds each text by itself and compares by cosine: a corpus is embe
 (`nlptk.pipeline(DIR).embed` and `.search`), and sentence-transformers loads the artifact. A cross-encoder reads both
 texts at once: more exact, and slower where many texts are compared with many.
 
-The windows of a long text (`preprocessing.long_text=window`) are averaged: a bi-encoder's embeddings, a cross-encoder's
-logits; in training each window has the label of its pair. The losses `cosent` and `in_batch_negatives` compare the
-pairs of a batch with each other, so that the loss of an evaluation depends on its batch size.
+The windows of a long text (`preprocessing.long_text=window`) are averaged: a bi-encoder's embeddings, a cross-
+encoder's logits; in training each window has the label of its pair. Pearson and Spearman are those of the
+similarities; the scores predicted are on the scale of the data and cut off at the ends of its range. The losses
+`cosent` and `in_batch_negatives` compare the pairs of a batch with each other, so that the loss of an evaluation
+depends on its batch size.
 """
 
 from __future__ import annotations

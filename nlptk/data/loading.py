@@ -206,7 +206,7 @@ class _Preparation:
             labels.check_enough(encoding, train)
         for part in parts_with[1:]:
             self.report.unseen_labels += labels.describe_unseen(part, encoding, self.vocabulary)
-        if self.refuse and self.settings.unseen_labels == "refuse":
+        if self.refuse and self.settings.unseen_labels != "drop":
             labels.refuse_unseen(self.report.unseen_labels, encoding.space)
         for index, part in enumerate(parts):
             if index == 0 or part.pool.label_offsets is None:

@@ -140,7 +140,7 @@ def _chosen(
             if source.label_form not in (None, form):
                 raise DataError(f"{source.source.name}: labels are {source.label_form}s; the model has {form} labels")
         encoding = encodings.encode_known(space, vocabulary, names=settings.label_names)
-        if settings.unseen_labels == "refuse":
+        if settings.unseen_labels != "drop":
             encodings.refuse_unseen(encodings.describe_unseen(part, encoding, vocabulary), space)
         places = encodings.unseen_rows(part, encoding)
         if len(places):

@@ -84,6 +84,12 @@ def decision_figures(said: np.ndarray, gold: np.ndarray, *, bootstrap: int, seed
     return {ours: found[name] for name, ours in names.items() if name in found}
 
 
+TIED = (
+    "Pearson and Spearman are those of the similarities (a bi-encoder's cosines). The scores, as predicted, are those "
+    "on the scale of the data, cut off at the ends of its range, where some of them are tied."
+)
+
+
 def score_sections(scores: np.ndarray, gold: np.ndarray, rows: Dataset, *, span: tuple[float, float]) -> list[Section]:
     """The mean predicted score by gold score, hardest rows. scores, gold: (rows,); span: least and greatest score."""
     import numpy as np
@@ -99,7 +105,7 @@ def score_sections(scores: np.ndarray, gold: np.ndarray, rows: Dataset, *, span:
     order = np.argsort(-np.abs(scores - gold), kind="stable")
     shown = [(row, f"{gold[row]:g}", f"{scores[row]:.2f}") for row in order[:HARDEST].tolist()]
     return [
-        sections.table("By gold score", ["gold score", "rows", "mean predicted score"], lines),
+        sections.table("By gold score", ["gold score", "rows", "mean predicted score"], lines, note=TIED),
         sections.examples("Hardest rows", _pair_examples(shown, rows)),
     ]
 

@@ -69,7 +69,7 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
     columns, settings = rows_as_trained(loaded.manifest, task.columns, settings)
     rows, found = read_rows(source, columns, settings=settings, labels=task.labels, targets=True, rules=task.rules())
-    rows, unseen = known_labels(task, rows, "rows", drop=settings.unseen_labels == "drop")
+    rows, unseen = known_labels(task, rows, "rows", how=settings.unseen_labels)
     if unseen:
         found.dropped.extend(unseen)
         found.rows["rows"], found.fingerprint = len(rows), fingerprint(rows)

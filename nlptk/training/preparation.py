@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
@@ -76,7 +76,7 @@ def make_task(recipe: Recipe, data: Splits) -> Task:
     assert data.train is not None
     task.fit(data.train)
     for split, rows in present(data).items():
-        known, dropped = known_labels(task, rows, split, drop=recipe.data.unseen_labels == "drop")
+        known, dropped = known_labels(task, rows, split, how=recipe.data.unseen_labels)
         if dropped:
             setattr(data, split, known)
             data.report.fingerprints[split], data.report.rows[split] = fingerprint(known), len(known)
@@ -84,15 +84,17 @@ def make_task(recipe: Recipe, data: Splits) -> Task:
     return task
 
 
-def known_labels(task: Task, rows: Dataset, split: str, *, drop: bool) -> tuple[Dataset, list[dict[str, Any]]]:
-    """The rows without those that have a label `task` never saw, and these as in `DataReport.dropped`.
+def known_labels(
+    task: Task, rows: Dataset, split: str, *, how: Literal["refuse", "drop", "keep"]
+) -> tuple[Dataset, list[dict[str, Any]]]:
+    """The rows without those that have a label `task` never saw, and these as in `DataReport.dropped`; all, to keep.
 
-    Raises: DataError naming them, unless they drop.
+    Raises: DataError naming them, to refuse.
     """
-    unseen = task.unseen(rows)
+    unseen = task.unseen(rows) if how != "keep" else []
     if not unseen:
         return rows, []
-    if not drop:
+    if how == "refuse":
         raise DataError(f"{split}: labels that no training row has: {_unseen_listed(unseen, rows)}")
     without = {index for index, _ in unseen}
     if len(without) == len(rows):
@@ -113,7 +115,8 @@ def _unseen_listed(unseen: Sequence[tuple[int, str]], rows: Dataset) -> str:
         more = f" and {len(indices) - 1} more" if len(indices) > 1 else ""
         said.append(f"{label!r} ({first['source_file']}, row {first['source_row']}{more})")
     rest = f" and {len(by_label) - 5} more labels" if len(by_label) > 5 else ""
-    return f"{'; '.join(said)}{rest}; correct them, add training rows, or set data.unseen_labels=drop"
+    cure = "correct them, add training rows, or set data.unseen_labels=drop (the rows) or keep (as what is not found)"
+    return f"{'; '.join(said)}{rest}; {cure}"
 
 
 def make_strategy(settings: Mapping[str, Any]) -> Strategy:

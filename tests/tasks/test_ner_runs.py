@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from seqeval.metrics import f1_score
+from seqeval.metrics import f1_score, recall_score
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers import pipeline as transformers_pipeline
 
@@ -182,7 +182,7 @@ def test_a_file_of_predictions_has_the_entities_and_what_the_source_had(tmp_path
     assert [len(row["tags"]) for row in found] == [2, 1]
 
 
-def test_types_that_training_never_saw_are_refused_or_dropped(tmp_path: Path) -> None:
+def test_types_that_training_never_saw_are_refused_dropped_or_counted_as_not_found(tmp_path: Path) -> None:
     rows = _rows(16)
     train, other = _write(tmp_path / "rows.jsonl", rows), tmp_path / "other.conll"
     other.write_text("the O\n\nOslo B-CITY\n")
@@ -193,6 +193,18 @@ def test_types_that_training_never_saw_are_refused_or_dropped(tmp_path: Path) ->
     other.write_text("the O\n\nOslo B-CITY\n\nrefund B-ACT\n")
     result = _train(model, train, tmp_path / "run", epochs=1, data={**data, "unseen_labels": "drop"})
     assert result.figures["validation"]["support"].value == 1
+
+    kept = _train(model, train, tmp_path / "kept", data={**data, "unseen_labels": "keep"})
+    told = "1 of 2 gold entities are of types that training never saw (CITY), and count as not found"
+    assert f"validation: {told}" in kept.warnings
+    again = nlptk.evaluate(kept.artifact, {"train": other, "unseen_labels": "keep"}, bootstrap=0)
+    assert told in again.warnings
+    words = [{"tokens": [word]} for word in ("the", "Oslo", "refund")]
+    said = [row["tags"] for row in nlptk.pipeline(kept.artifact)(words)]
+    for found in (kept.figures["validation"], again.figures):
+        assert found["support"].value == 2
+        assert 0 < found["recall"].value == recall_score([["O"], ["B-CITY"], ["B-ACT"]], said)
+        assert found["macro_f1"].value == f1_score([["O"], ["B-CITY"], ["B-ACT"]], said, average="macro")
 
 
 def test_validation_rows_on_which_nothing_is_gold_or_found_cannot_choose_a_model(tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ def test_figures_of_scores_are_scipys_with_intervals_and_sections() -> None:
     assert figure.low < figure.value
     assert [part["title"] for part in scores.sections] == ["By gold score", "Hardest rows"]
     assert sum(row[1] for row in scores.sections[0]["rows"]) == 100
+    assert scores.sections[0]["note"].startswith("Pearson and Spearman are those of the similarities")
 
 
 @pytest.mark.parametrize(("cosines", "gold"), [([0.5, 0.5], [1.0, 2.0]), ([0.1, 0.5], [2.0, 2.0])])
