@@ -185,6 +185,11 @@ def _measure(recipe: Recipe, trainer: NlptkTrainer, model: PreTrainedModel, batc
 
 
 def _untrained(trainer: NlptkTrainer) -> list[str]:
+    if trainer.state.global_step == 1 and not any(trainer.first_rates):
+        return [
+            "the one optimizer step was the warm-up's first, at a learning rate of 0, so nothing was learnt; give more "
+            "steps, or training.warmup_steps=0"
+        ]
     if trainer.state.global_step:
         return []
     return ["no training step was taken: what the checkpoint did not have is as it was made, at random"]

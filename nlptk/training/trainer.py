@@ -92,6 +92,9 @@ class NlptkTrainer(SafeTrainer):
     eval_dataset: stands for `validation` where a subclass evaluates in its own way.
     """
 
+    first_rates: Sequence[float] = ()
+    """Each group's learning rate in the first step of the schedule."""
+
     def __init__(
         self,
         model: torch.nn.Module | None,
@@ -161,13 +164,15 @@ class NlptkTrainer(SafeTrainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule of `training.lr_scheduler_type`. Raises: RecipeError for one that its settings do not fit."""
         try:
-            return super().create_scheduler(num_training_steps, optimizer)
+            scheduler = super().create_scheduler(num_training_steps, optimizer)
         except (TypeError, ValueError) as error:
             name = getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)
             raise RecipeError(
                 f"training.lr_scheduler_type: {name} cannot be made: {error}; give training.lr_scheduler_kwargs "
                 "(and training.warmup_steps) that it takes"
             ) from error
+        self.first_rates = scheduler.get_last_lr()
+        return scheduler
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
         """Terms of the loss over the whole accumulated batch, on all ranks together."""

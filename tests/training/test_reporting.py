@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertForMaskedLM
 
 import nlptk
@@ -69,6 +70,18 @@ def test_a_run_without_a_step_says_so(tiny: dict[str, Path], tmp_path: Path) -> 
     assert "nlptk: warning: no training step was taken" in called.err
 
 
+@pytest.mark.parametrize(("warmup", "idle"), [("0.06", True), ("0", False)])
+def test_a_run_whose_one_step_has_no_learning_rate_says_so(
+    warmup: str, idle: bool, tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    called = cli(*_words(tiny, tmp_path, "training.max_steps=1", f"training.warmup_steps={warmup}"))
+    assert called.code == 0, called.err
+    before, after = load_file(tiny["bert"] / "model.safetensors"), load_file(tmp_path / "run/model/model.safetensors")
+    still = all(torch.equal(tensor, after[f"bert.{name}"]) for name, tensor in before.items() if "pooler" not in name)
+    assert still is idle
+    assert ("nlptk: warning: the one optimizer step was the warm-up's first" in called.err) is idle
+
+
 def test_rows_that_all_have_one_label_are_warned_of(tiny: dict[str, Path], tmp_path: Path) -> None:
     assert cli(*_words(tiny, tmp_path)).code == 0
     write_rows(tmp_path / "some.jsonl", 10)
@@ -92,7 +105,7 @@ def collapsed(tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyP
         return original(recipe, trainer, model, batching)
 
     monkeypatch.setattr(module, "_measure", measure)
-    return cli(*_words(tiny, tmp_path))
+    return cli(*_words(tiny, tmp_path, "training.warmup_steps=0"))
 
 
 def test_a_collapsed_model_is_warned_of_after_training_and_evaluation(collapsed: Called, tmp_path: Path) -> None:
