@@ -50,7 +50,9 @@ class Comparison:
     @property
     def figures(self) -> dict[str, dict[int, Figure]]:
         """method -> shots -> mean accuracy with its 95 % interval."""
-        return {m: {k: mean_interval(values) for k, values in by.items()} for m, by in self.accuracies.items()}
+        return {
+            m: {k: mean_interval(values, least=0.0) for k, values in by.items()} for m, by in self.accuracies.items()
+        }
 
     def differences(self, shots: int) -> dict[str, Figure]:
         """Method -> mean difference to the baseline on the same episodes, with its 95 % interval."""

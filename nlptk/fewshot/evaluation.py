@@ -18,16 +18,16 @@ from nlptk.fewshot.rows import LabelledRows
 from nlptk.task import Figure
 
 
-def mean_interval(values: np.ndarray) -> Figure:
+def mean_interval(values: np.ndarray, *, least: float, most: float = 1.0) -> Figure:
     """The mean over episodes with its 95 % interval by Student's t, which with many episodes is the 1.96 standard
-    errors of few-shot papers."""
+    errors of few-shot papers. least, most: what a value can be at all; the interval ends there."""
     from scipy.stats import t
 
     mean = float(values.mean())
     if len(values) < 2:
         return Figure(mean)
     half = float(t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / len(values) ** 0.5
-    return Figure(mean, mean - half, mean + half)
+    return Figure(mean, max(least, mean - half), min(most, mean + half))
 
 
 def accuracy(method: Method, material: Material, query: np.ndarray, labels: np.ndarray) -> float:
@@ -91,4 +91,6 @@ def class_names(rows: LabelledRows, episode: Episode) -> list[str]:
 
 def paired_differences(found: Mapping[str, np.ndarray], baseline: str) -> dict[str, Figure]:
     """Name -> mean difference to the baseline's accuracy on the same episodes, with its interval."""
-    return {name: mean_interval(values - found[baseline]) for name, values in found.items() if name != baseline}
+    return {
+        name: mean_interval(values - found[baseline], least=-1.0) for name, values in found.items() if name != baseline
+    }

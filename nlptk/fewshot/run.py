@@ -81,6 +81,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     warnings = [
         *retire_evaluations(output, main=state.is_main_process),
         *caveats(prepared),
+        *_repeated(prepared),
         *taught.warnings,
         *told,
         *warnings_of(scores),
@@ -98,6 +99,15 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         parameters=prepared.parameters,
         warnings=warnings,
     )
+
+
+def _repeated(prepared: Prepared) -> list[str]:
+    found = prepared.data.report.duplicates["within"]["train"]["count"]
+    if not found:
+        return []
+    return [
+        f"{found} of {prepared.data.report.rows['train']} examples repeat another one's text, and teach nothing new"
+    ]
 
 
 def _measure(recipe: Recipe, prepared: Prepared, vectors: Mapping[str, np.ndarray]) -> dict[str, Scores]:

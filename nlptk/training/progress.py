@@ -1,8 +1,9 @@
-"""What a run prints: one bar, and one line an evaluation; a search has a bar over its runs."""
+"""What a run prints: a bar, or a line a minute in a log, and a line an evaluation; a search has a bar over its runs."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 DELAY_S = 2
+LINE_S = 60
+"""Between two lines where no terminal can redraw a bar."""
 
 
 @contextmanager
@@ -27,16 +30,23 @@ def trial_bar(trials: int, *, disable: bool | None) -> Iterator[Callable[[int], 
 
 
 class Progress(TrainerCallback):
-    """A bar with the loss beside it, shown for runs of more than two seconds, and the primary figure of evaluations."""
+    """A bar with the loss beside it, shown for runs of more than two seconds, and the primary figure of evaluations.
 
-    def __init__(self, primary: str):
-        self._primary = primary
+    clock: seconds, for the lines that stand for the bar where it cannot be redrawn.
+    """
+
+    def __init__(self, primary: str, *, clock: Callable[[], float] = time.monotonic):
+        self._primary, self._clock = primary, clock
         self._bar: Any = None
+        self._begun = self._said = 0.0
+        self._first = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
+            self._begun = self._said = self._clock()
+            self._first = state.global_step
             self._bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
@@ -49,6 +59,13 @@ class Progress(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
+            if self._bar.disable and not args.disable_tqdm and self._clock() - self._said >= LINE_S:
+                self._line(state.global_step, state.max_steps)
+
+    def _line(self, step: int, steps: int) -> None:
+        self._said = self._clock()
+        left = (steps - step) * (self._said - self._begun) / (step - self._first)
+        self._bar.write(f"step {step} of {steps}, about {tqdm.format_interval(left)} left", sys.stderr)
 
     def on_log(
         self,

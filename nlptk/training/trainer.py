@@ -171,7 +171,7 @@ class NlptkTrainer(SafeTrainer):
                 f"training.lr_scheduler_type: {name} cannot be made: {error}; give training.lr_scheduler_kwargs "
                 "(and training.warmup_steps) that it takes"
             ) from error
-        self.first_rates = scheduler.get_last_lr()
+        self.first_rates = [float(rate) for rate in scheduler.get_last_lr()]
         return scheduler
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:

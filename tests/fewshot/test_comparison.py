@@ -18,7 +18,7 @@ import nlptk.pipelines
 from nlptk.errors import DataError, RecipeError
 from nlptk.fewshot.adapting import teach
 from nlptk.fewshot.cloze import Cloze
-from nlptk.fewshot.evaluation import paired_differences
+from nlptk.fewshot.evaluation import mean_interval, paired_differences
 from tests.fewshot.few_shot_rows import META
 
 
@@ -154,6 +154,12 @@ def test_differences_are_paired() -> None:
     interval = scipy.stats.t.interval(0.95, 49, figure.value, scipy.stats.sem(found["other"] - found["one"]))
     assert figure.value == pytest.approx((found["other"] - found["one"]).mean())
     assert (figure.low, figure.high) == pytest.approx(interval)
+
+
+def test_an_interval_of_accuracies_ends_at_all_or_none() -> None:
+    figure = mean_interval(np.array([1.0, 1.0, 0.8]), least=0.0)
+    assert figure.high == 1.0
+    assert figure.low == pytest.approx(scipy.stats.t.interval(0.95, 2, 2.8 / 3, scipy.stats.sem([1, 1, 0.8]))[0])
 
 
 def test_meta_learning_on_the_classes_that_are_measured_is_refused(

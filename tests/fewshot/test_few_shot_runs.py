@@ -48,6 +48,19 @@ def test_every_method_learns_and_comes_back_equal(
     assert {kind: found for kind, found in info.items() if found} == {}
 
 
+def test_examples_that_repeat_one_another_are_told(
+    checkpoints: dict[str, Path], data: dict[str, Path], trained: TrainResult, tmp_path: Path
+) -> None:
+    lines = data["support"].read_text().splitlines(keepends=True)
+    (tmp_path / "support.jsonl").write_text("".join([*lines, *lines[:2]]))
+    result = train(
+        checkpoints["bert"], {**data, "support": tmp_path / "support.jsonl"}, tmp_path / "run", "prototypical"
+    )
+    told = f"2 of {len(lines) + 2} examples repeat another one's text, and teach nothing new"
+    assert told in result.warnings
+    assert not any("repeat another" in line for line in trained.warnings)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method", ["maml", "fomaml", "anil", "reptile"])
 def test_inner_steps_move_adapters_of_the_encoder(
