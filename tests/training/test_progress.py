@@ -1,0 +1,27 @@
+"""What a run prints where no terminal can redraw a bar."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from nlptk.training.progress import Progress
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_log_has_a_line_a_minute_with_the_time_left(asked: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    progress = Progress("accuracy", clock=lambda: now)
+    args, control = TrainingArguments(disable_tqdm=not asked, report_to="none"), TrainerControl()
+    state = TrainerState(max_steps=12, global_step=2)  # resumed
+    progress.on_train_begin(args, state, control)
+    for step in range(3, 13):
+        now, state.global_step = now + 25.0, step
+        progress.on_step_end(args, state, control)
+    progress.on_train_end(args, state, control)
+    said = [
+        "step 5 of 12, about 02:55 left",
+        "step 8 of 12, about 01:40 left",
+        "step 11 of 12, about 00:25 left",
+    ]
+    assert capsys.readouterr().err.splitlines() == said * asked
