@@ -38,7 +38,8 @@ from nlptk.batches import IGNORED, pad_batch, unpadded
 from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.parts.blocks import Block, block_features, lay_out, spans
 from nlptk.parts.chat import ASSISTANT, check_messages, conversation_ids, conversation_prompt, to_answer, turn_ends
-from nlptk.parts.generating import GenerationOptions, TextToText, text_examples, text_warnings
+from nlptk.parts.generating import TextToText, text_examples, text_warnings
+from nlptk.parts.generation_settings import GenerationOptions
 from nlptk.parts.prompts import Prompt, PromptIds, end_token
 from nlptk.parts.windows import special_tokens, window_rows
 from nlptk.task import Column, Features, Inferred, Look, Prediction, Preprocessing, Scores, Section

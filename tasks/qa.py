@@ -30,7 +30,8 @@ from nlptk.batches import IGNORED
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.parts.answering import Answer, Answering, AnswerOptions
 from nlptk.parts.answers import NOT_GIVEN, Gold, gold_answers
-from nlptk.parts.generating import DECODING, TextToText
+from nlptk.parts.generating import TextToText
+from nlptk.parts.generation_settings import DECODING
 from nlptk.parts.prompts import Prompt, end_token, prompt_ids, target_ids
 from nlptk.parts.spans import (
     answer_tokens,

@@ -17,7 +17,8 @@ from pydantic import Field, field_validator
 from nlptk import task
 from nlptk.batches import unpadded
 from nlptk.errors import UnsupportedError
-from nlptk.parts.generating import DECODING, GenerationOptions, TextToText, one_place, text_examples, text_warnings
+from nlptk.parts.generating import TextToText, text_examples, text_warnings
+from nlptk.parts.generation_settings import DECODING, GenerationOptions, one_place
 from nlptk.parts.prompts import Prompt, prompt_ids
 from nlptk.task import Column, Preprocessing, Scores, Section
 

@@ -15,7 +15,8 @@ from pydantic import Field, field_validator
 
 from nlptk import task
 from nlptk.errors import DataError, RecipeError, UnsupportedError
-from nlptk.parts.generating import GenerationOptions, TextToText, one_place, text_examples, text_warnings
+from nlptk.parts.generating import TextToText, text_examples, text_warnings
+from nlptk.parts.generation_settings import GenerationOptions, one_place
 from nlptk.parts.prompts import Prompt
 from nlptk.task import Column, Look, Scores, Section
 

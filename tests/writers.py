@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from nlptk.checkpoints import load_model, load_tokenizer, quiet
-from nlptk.parts.generating import GenerationOptions, TextToText
+from nlptk.parts.generating import TextToText
+from nlptk.parts.generation_settings import GenerationOptions
 from nlptk.parts.prompts import Prompt
 from nlptk.task import Column, Preprocessing, Scores
 from tests.tiny_models import SPREAD, WORDS, write_checkpoint

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from nlptk.parts.answers import NOT_GIVEN, answer_sections, gold_answers, read_answers
-from nlptk.parts.generating import GenerationOptions
+from nlptk.parts.generation_settings import GenerationOptions
 from nlptk.task import Column, Features, LongText, Look, Prediction, Scores, Task, TaskOptions
 
 if TYPE_CHECKING:

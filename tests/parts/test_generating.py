@@ -17,7 +17,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, LEDConfig, LEDFor
 
 from nlptk.checkpoints import load_config, load_tokenizer, model_limit, quiet
 from nlptk.errors import UnsupportedError
-from nlptk.parts.generating import GenerationOptions, text_warnings
+from nlptk.parts.generating import text_warnings
+from nlptk.parts.generation_settings import GenerationOptions
 from nlptk.task import Inferred, Preprocessing
 from nlptk.training import packing
 from nlptk.training.features import features_key
