@@ -34,7 +34,7 @@ def _train(task: str | dict[str, Any], model: Path, folder: Path, **preprocessin
         model=model,
         data={"train": file, "validation": "none", "test": "none"},
         preprocessing=preprocessing,
-        training={"max_steps": 1, "save_strategy": "no", "disable_tqdm": True},
+        training={"max_steps": 1, "warmup_steps": 0, "save_strategy": "no", "disable_tqdm": True},
         output=folder / "run",
     )
 
