@@ -115,7 +115,8 @@ class Ledger:
     tokens: tokens the texts have, without special tokens; tokens_lost: those no feature carries; tokens_untrained:
     those that predictions read, but that training and the loss leave out (0 where both read the same).
     rows_truncated: rows that lost a token; rows_windowed: rows spread over several windows, nothing lost.
-    labels_lost: gold labels on lost tokens (token-level tasks; 0 elsewhere).
+    labels_lost: gold labels on lost tokens (token-level tasks; 0 elsewhere). target_tokens: tokens the targets have
+    (tasks that write; 0 elsewhere); target_tokens_lost: those that neither training nor the loss sees.
     """
 
     rows: int = 0
@@ -125,6 +126,8 @@ class Ledger:
     rows_truncated: int = 0
     rows_windowed: int = 0
     labels_lost: int = 0
+    target_tokens: int = 0
+    target_tokens_lost: int = 0
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
@@ -296,8 +299,8 @@ class Task(ABC):
         """One batch of rows -> its features, `row` counted from 0 within the batch, `length` and `lost` as in Features.
 
         rows: role -> values; targets are absent at prediction. Also returned: `tokens` (of the row, on its first
-        feature, 0 on the others) and, where gold labels can be lost with tokens, `labels_lost`, for the ledger, or
-        `untrained` (see Ledger); and any column that `pool` or `decode` will want.
+        feature, 0 on the others) and, as Ledger has them, `untrained`, `labels_lost`, `target_tokens` and
+        `target_tokens_lost` where there can be such; and any column that `pool` or `decode` will want.
         """
 
     def collate(self, features: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:

@@ -212,7 +212,7 @@ class Generation(TextToText):
         for place, text in enumerate(targets):
             if self.is_decoder and rows["prompt"][place].endswith(" "):  # which is then the completion's
                 text = f" {text}"
-            if features["labels_lost"][place]:
+            if features["target_tokens_lost"][place]:
                 kept = [label for label in features["labels"][place] if label != IGNORED and label not in special]
                 text = str(tokenizer.decode(kept))
             spans.append([0, len(text.encode())])

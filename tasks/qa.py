@@ -216,7 +216,8 @@ class WrittenAnswers(TextToText, QuestionAnswering):
         features["row"] = owners
         features["tokens"], features["lost"] = _on_first(owners, tokens), _on_first(owners, lost)
         if labelled:
-            features["labels_lost"] = _on_first(owners, _summed(owners, features["labels_lost"]))
+            for name in ("target_tokens", "target_tokens_lost"):
+                features[name] = _on_first(owners, _summed(owners, features[name]))
         return features
 
     def _places(

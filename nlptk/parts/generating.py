@@ -193,7 +193,7 @@ class TextToText(Task):
     ) -> dict[str, list[Any]]:
         """One feature a row; `prompt_length` says how many of its tokens the prompt has.
 
-        The ledger counts the tokens of the prompts, and as `labels_lost` those of the targets. A decoder's prompt
+        The ledger counts the tokens of the prompts and, apart from them, those of the targets. A decoder's prompt
         leaves room for `max_new_tokens`, in training as at prediction; its target never takes more.
         """
         prompts, targets, room = self.prompts(rows), self.targets(rows), self.room(preprocessing)
@@ -221,7 +221,9 @@ class TextToText(Task):
             written = target_ids(tokenizer, targets, limit, start=start)
             features["labels"] = [target.ids for target in written]
             features["decoder_input_ids"] = [[start, *target.ids[:-1]] for target in written]
-        return {**features, "labels_lost": [target.lost for target in written]}
+        features["target_tokens"] = [target.tokens for target in written]
+        features["target_tokens_lost"] = [target.lost for target in written]
+        return features
 
     def cut(self, ids: PromptIds, room: int, preprocessing: Preprocessing) -> list[int]:
         """A prompt in at most `room` tokens."""

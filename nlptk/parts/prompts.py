@@ -60,9 +60,11 @@ class PromptIds:
 
 @dataclass(frozen=True)
 class TargetIds:
-    """A target as token ids, its end included unless it was cut off. lost: tokens that were."""
+    """A target as token ids, its end included unless it was cut off. tokens: how many the whole target has, special
+    tokens apart; lost: those that were cut off."""
 
     ids: list[int]
+    tokens: int
     lost: int
 
 
@@ -214,6 +216,6 @@ def _plain(encoding: Encoding) -> list[int]:
 def _cut_target(before: list[int], plain: list[int], after: list[int], limit: int) -> TargetIds:
     """A target that is cut has no end: it would teach to stop in the middle."""
     if len(before) + len(plain) + len(after) <= limit:
-        return TargetIds([*before, *plain, *after], 0)
+        return TargetIds([*before, *plain, *after], len(plain), 0)
     kept = plain[: max(limit - len(before), 1)]
-    return TargetIds([*before, *kept], len(plain) - len(kept))
+    return TargetIds([*before, *kept], len(plain), len(plain) - len(kept))

@@ -28,7 +28,7 @@ BATCH_BYTES = 2_000_000
 """Of text that is tokenized at once: the encodings of it take a hundred times as much memory."""
 _LEAST_ROWS = 8
 _QUICK_ROWS = 20_000  # some two seconds of tokenizing
-_LEDGER_COLUMNS = ("tokens", "untrained", "labels_lost")
+_LEDGER_COLUMNS = ("tokens", "untrained", "labels_lost", "target_tokens", "target_tokens_lost")
 NOTABLE_LOSS = 0.05  # of a split's tokens; below it few rows are touched
 
 
@@ -158,11 +158,14 @@ def _ledger(dataset: Dataset, rows: int) -> Ledger:
         rows_truncated=int((lost > 0).sum()),
         rows_windowed=int((np.bincount(column("row"), minlength=1) > 1).sum()),
         labels_lost=int(column("labels_lost").sum()),
+        target_tokens=int(column("target_tokens").sum()),
+        target_tokens_lost=int(column("target_tokens_lost").sum()),
     )
 
 
 def cut_warnings(ledgers: Mapping[str, Ledger], task: Task, *, long_text: str = "truncate_tail") -> list[str]:
-    """A warning of each split of which more than NOTABLE_LOSS of the tokens reach no feature, or no training step.
+    """A warning of each split of which more than NOTABLE_LOSS of the tokens reach no feature, or no training step, and
+    of each whose targets are cut by more than that.
 
     long_text: as in `Preprocessing`; windows are not recommended where they are in use (those of a pair slide over its
     longer text, and the other can still be cut).
@@ -178,4 +181,11 @@ def cut_warnings(ledgers: Mapping[str, Ledger], task: Task, *, long_text: str = 
         elif split == "train" and ledger.tokens_untrained > NOTABLE_LOSS * ledger.tokens:
             share = ledger.tokens_untrained / ledger.tokens
             found.append(f"{split}: {share:.0%} of the tokens are not trained on: training takes long texts cut")
+        if ledger.target_tokens_lost > NOTABLE_LOSS * ledger.target_tokens:
+            share = ledger.target_tokens_lost / ledger.target_tokens
+            found.append(
+                f"{split}: {share:.0%} of the tokens of the targets were cut off: "
+                f"{'training leaves them out' if split == 'train' else 'loss and perplexity leave them out'}; "
+                "give a larger task.max_new_tokens"
+            )
     return found

@@ -185,11 +185,12 @@ def test_the_ledger_counts_what_is_cut_of_prompts_and_of_targets(family: str, fo
         asked = len(tokenizer(f" {target}")["input_ids"]) - special
         assert features["tokens"][row] == said
         assert features["lost"][row] == max(0, said + special - room)
-        assert features["labels_lost"][row] == (asked - 8 if asked + 1 > 8 else 0)
+        assert features["target_tokens"][row] == asked
+        assert features["target_tokens_lost"][row] == (asked - 8 if asked + 1 > 8 else 0)
         assert features["prompt_length"][row] <= room
         assert len(features["input_ids"][row]) <= 32
     assert max(features["lost"]) > 0
-    assert max(features["labels_lost"]) > 0
+    assert max(features["target_tokens_lost"]) > 0
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path, folders: dict[str, Path]) -> None:

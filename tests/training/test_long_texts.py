@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ def _train(task: str | dict[str, Any], model: Path, folder: Path, **preprocessin
         training={"max_steps": 1, "warmup_steps": 0, "save_strategy": "no", "disable_tqdm": True},
         output=folder / "run",
     )
+
+
+def _ledger(run: Path) -> dict[str, dict[str, int]]:
+    found = json.loads((run / "report.json").read_text())["sections"]
+    ledger = next(section for section in found if section["title"] == "Truncation ledger")
+    return {row[0]: dict(zip(ledger["columns"], row, strict=True)) for row in ledger["rows"]}
 
 
 @pytest.mark.parametrize(
@@ -76,9 +83,7 @@ def test_what_map_reduce_reads_is_not_called_lost(tiny: dict[str, Path], tmp_pat
     reduced = {"name": "summarization", "long_text": "map_reduce", "max_new_tokens": 4}
     (warning,) = _train(reduced, tiny["t5"], tmp_path, max_length=24).warnings
     assert "tokens are not trained on" in warning
-    found = json.loads((tmp_path / "run/report.json").read_text())["sections"]
-    ledger = next(section for section in found if section["title"] == "Truncation ledger")
-    (counts,) = (dict(zip(ledger["columns"], row, strict=True)) for row in ledger["rows"])
+    (counts,) = _ledger(tmp_path / "run").values()
     assert counts["tokens lost"] == 0 < counts["tokens untrained"] < counts["tokens"]
     assert counts["rows truncated"] == 0
 
@@ -95,6 +100,32 @@ def test_more_than_a_twentieth_of_the_tokens_is_warned_of(lost: int, warned: boo
         ]
         * warned
     )
+
+
+@pytest.mark.parametrize("task", ["generation", "summarization", "translation"])
+def test_targets_that_are_cut_are_warned_of(task: str, tiny: dict[str, Path], tmp_path: Path) -> None:
+    source, target = {
+        "generation": ("prompt", "completion"),
+        "summarization": ("document", "summary"),
+        "translation": ("source", "target"),
+    }[task]
+    rows = tmp_path / "rows.jsonl"
+    texts = [{source: f"go {n}", target: "one two three four five"} for n in range(8)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in texts))
+    result = nlptk.train(
+        task={"name": task, "max_new_tokens": 3},
+        model=tiny["t5"],
+        data={"train": rows, "validation": 0.25},
+        training={"max_steps": 1, "warmup_steps": 0, "disable_tqdm": True},
+        output=tmp_path / "run",
+    )
+    for split, said in (("train", "training leaves them out"), ("validation", "loss and perplexity leave them out")):
+        (warning,) = (w for w in result.warnings if w.startswith(f"{split}: ") and "of the targets" in w)
+        assert f"{said}; give a larger task.max_new_tokens" in warning
+        share = int(re.search(r"(\d+)%", warning)[1])  # type: ignore[index]
+        counts = _ledger(tmp_path / "run")[split]
+        assert share == round(100 * counts["target tokens lost"] / counts["target tokens"]) > 5
+        assert counts["tokens lost"] == 0
 
 
 def test_windows_are_not_recommended_to_who_has_them() -> None:
