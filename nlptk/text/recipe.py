@@ -144,11 +144,23 @@ def resolve_recipe(
     Raises: RecipeError naming the key, what came and the cure.
     """
     where = recipe_name(source)
-    values = given_values(source, keys, overrides)
     try:
-        return PretrainRecipe.model_validate(values)
+        recipe = PretrainRecipe.model_validate(given_values(source, keys, overrides))
     except ValidationError as error:
         raise RecipeError(faults(error, PretrainRecipe, where=where)) from None
+    _refuse_a_card_of_other_text(recipe, given_values(source, {}, ()), where=where)
+    return recipe
+
+
+def _refuse_a_card_of_other_text(recipe: PretrainRecipe, source: Mapping[str, Any], *, where: str) -> None:
+    """A model card must not give the licence and origin of one text to another that was laid over it."""
+    card, data = source.get("card"), source.get("data")
+    text = data.get("train") if isinstance(data, Mapping) else data
+    if card and text and recipe.data.train != text and recipe.card == CardSettings.model_validate(card):
+        raise RecipeError(
+            f"{where}: card: it speaks of {text!r:.60}, and data.train was replaced; give what is true of the new text "
+            "(card.name, card.license, card.language, card.data), or card={} to say nothing"
+        )
 
 
 def to_yaml(recipe: PretrainRecipe) -> str:

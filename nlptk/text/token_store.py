@@ -104,12 +104,15 @@ def check_parts(tokens: Mapping[str, Tokens], corpus: Corpus, *, share: float) -
     if not share or (train and held_out) or not train + held_out:
         return
     every = train + held_out
-    came = "none of" if train else "all of"
+    came = "none" if train else "all"
     better = dividing_share(corpus.documents())
-    cure = f"data.held_out={better:g} holds out one of them" if better else "no share would divide these"
+    cures = [f"data.held_out={better:g}, which holds out one of them"] if better else []
+    if (lines := corpus.lines_per_document) > 1:
+        cures.append(f"a data.lines_per_document smaller than {lines}")
+    cures += ["more text, or the same in smaller documents", "data.held_out=none, to measure nothing"]
     raise DataError(
-        f"data.held_out: {share:g} holds out {came} the {every} documents (each is held out or not by its text alone); "
-        f"{cure}; or give more, smaller documents, or data.held_out=none"
+        f"data.held_out: {share:g} holds out {came} of the documents, {every} in all (each is held out or not by its "
+        f"text alone); give {'; or '.join(cures)}"
     )
 
 

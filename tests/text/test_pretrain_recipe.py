@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,19 @@ def test_strings_stand_for_the_usual_key() -> None:
     assert recipe.model.checkpoint == "runs/bert"
     assert recipe.tokenizer.path == "runs/tokenizer"
     assert recipe.optimizer == {"name": "adafactor"}
+
+
+@pytest.mark.parametrize("said", [{"overrides": ["data.train=mine.txt"]}, {"data": "mine.txt"}])
+def test_a_card_does_not_speak_of_text_that_was_laid_over_its_own(said: dict[str, Any]) -> None:
+    source = EXAMPLES / "pretrain_tiny_bert.yaml"
+    with pytest.raises(RecipeError, match=r"card: it speaks of .*novels.*data\.train was replaced; .*card=\{\}"):
+        resolve_recipe(source, **said)
+    words = said.get("overrides", [])
+    assert resolve_recipe(source, **{**said, "overrides": [*words, "card={}"]}).card.license is None
+    own = [*words, "card.license=mit", "card.data=My letters."]
+    assert resolve_recipe(source, **{**said, "overrides": own}).card.license == "mit"
+    same = resolve_recipe(source).data.train
+    assert resolve_recipe(source, data={"train": same, "column": "document"}).card.license == "apache-2.0"
 
 
 def test_overrides_lie_over_keys_over_the_file(tmp_path: Path) -> None:

@@ -100,15 +100,15 @@ def test_too_little_text_is_said(tmp_path: Path) -> None:
         held_out_windows(tokens[HELD_OUT], objective, most_tokens=100)
 
 
-@pytest.mark.parametrize(("share", "came"), [(0.0001, "none of"), (0.9999, "all of")])
+@pytest.mark.parametrize(("share", "came"), [(0.0001, "none"), (0.9999, "all")])
 def test_few_documents_on_one_side_are_refused_with_a_share_that_divides_them(
     tmp_path: Path, share: float, came: str
 ) -> None:
     corpus = find_corpus(write_text(tmp_path / "three.txt", 3))
     tokens = tokenize_corpus(corpus, TOKENIZER, separator=END, held_out=share)
-    with pytest.raises(DataError, match=rf"holds out {came} the 3 documents") as caught:
+    with pytest.raises(DataError, match=rf"holds out {came} of the documents, 3 in all") as caught:
         check_parts(tokens, corpus, share=share)
-    better = float(str(caught.value).partition("; data.held_out=")[2].partition(" ")[0])
+    better = float(str(caught.value).partition("give data.held_out=")[2].partition(",")[0])
     parts = tokenize_corpus(corpus, TOKENIZER, separator=END, held_out=better)
     assert (parts[TRAIN].documents, parts[HELD_OUT].documents) == (2, 1)
 
@@ -116,7 +116,14 @@ def test_few_documents_on_one_side_are_refused_with_a_share_that_divides_them(
 def test_a_single_document_cannot_be_divided_and_the_cure_says_so(tmp_path: Path) -> None:
     corpus = find_corpus(write_text(tmp_path / "one.txt", 1))
     tokens = tokenize_corpus(corpus, TOKENIZER, separator=END, held_out=0.01)
-    with pytest.raises(DataError, match=r"no share would divide these; or give more, .* or data\.held_out=none"):
+    with pytest.raises(DataError, match=r"give more text, or the same in smaller documents; or data\.held_out=none"):
+        check_parts(tokens, corpus, share=0.01)
+
+
+def test_many_lines_a_document_are_said_to_be_why_there_are_few(tmp_path: Path) -> None:
+    corpus = find_corpus(write_text(tmp_path / "lines.txt", 20), lines_per_document=50)
+    tokens = tokenize_corpus(corpus, TOKENIZER, separator=END, held_out=0.01)
+    with pytest.raises(DataError, match=r"1 in all .* give a data\.lines_per_document smaller than 50; or more text"):
         check_parts(tokens, corpus, share=0.01)
 
 
