@@ -88,6 +88,15 @@ class PreprocessingSettings(_Strict):
     )
     stride: int = Field(0, ge=0, description="Tokens that two neighbouring windows share")
 
+    @field_validator("long_text", mode="before")
+    @classmethod
+    def _not_of_the_task(cls, value: Any) -> Any:
+        if value == "map_reduce":
+            raise ValueError(
+                "map_reduce is the task's own: set task.long_text=map_reduce (summarization), and leave this out"
+            )
+        return value
+
 
 class HeadSettings(_Strict):
     """The classification head."""

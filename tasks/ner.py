@@ -382,7 +382,7 @@ def _warnings(words: Sequence[EntityRow], said: list[list[str]], unseen: Sequenc
         count = sum(tag[0] == "B" and tag[2:] in unseen for row in words for tag in row.gold)
         warnings.append(
             f"{count} of {support} gold entities are of types that training never saw ({', '.join(unseen)}), and count "
-            "as not found"
+            "as not found (but for the partial_ figures, which compare places alone); the loss leaves their words out"
         )
     return warnings
 

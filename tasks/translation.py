@@ -89,6 +89,9 @@ class Translation(TextToText):
         return Look(texts={f"translation {name}": [pair.get(name) or "" for pair in pairs] for name in languages})
 
     def fit(self, train: Dataset) -> None:
+        source, target = self.settings.source_lang, self.settings.target_lang
+        if source is not None and source == target:
+            raise RecipeError(f"task.target_lang: {target!r} is task.source_lang too; give the other language")
         if "translation" in train.column_names and not (self.settings.source_lang and self.settings.target_lang):
             raise RecipeError(
                 "task.source_lang, task.target_lang: missing; the rows have their texts by language: give two of "

@@ -84,6 +84,11 @@ def test_the_schema_refuses_what_nlptk_refuses(wrong: dict[str, Any]) -> None:
         make_recipe({**JOB, **wrong})
 
 
+def test_map_reduce_is_said_to_be_the_tasks() -> None:
+    with pytest.raises(RecipeError, match=r"long_text: map_reduce is the task's own: set task\.long_text=map_reduce"):
+        make_recipe({**JOB, "preprocessing": {"long_text": "map_reduce"}})
+
+
 @pytest.mark.parametrize("short", [{"strategy": {"layer_decay": 0.9}}, {"optimizer": {"eps": 1e-6}}, {}])
 def test_the_schema_takes_components_without_a_name_where_there_is_a_default(short: dict[str, Any]) -> None:
     whole = schema()

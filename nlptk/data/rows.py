@@ -326,7 +326,7 @@ class _Writer:
             has = {role: item for role, item in zip(columns, row, strict=True) if not is_missing(item)}
             if forms and not any(set(form) <= set(has) for form in forms):
                 wanted = ", or ".join(" and ".join(form) for form in forms)
-                wrong.setdefault(place, []).append(f"has {', '.join(has) or 'nothing to read'}; expected {wanted}")
+                wrong.setdefault(place, []).append(f"has {', '.join(has) or 'nothing to read'} (expected {wanted})")
                 continue
             if check is None:
                 continue

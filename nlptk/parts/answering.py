@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from nlptk.errors import DataError
 from nlptk.parts.answers import NOT_GIVEN, answer_sections, gold_answers, read_answers
 from nlptk.parts.generation_settings import GenerationOptions
 from nlptk.task import Column, Features, LongText, Look, Prediction, Scores, Task, TaskOptions
@@ -62,6 +63,7 @@ class Answering(Task):
         Column("answers", "json", ("answers",), required=False, target=True),
         Column("answer", "text", ("answer", "answer_text"), required=False, target=True),
         Column("answer_start", "number", ("answer_start",), required=False, target=True),
+        Column("is_impossible", "json", ("is_impossible",), required=False, target=True),
     )
     forms = (("answers",), ("answer",))
     long_texts: ClassVar[tuple[LongText, ...]] = ("window",)
@@ -89,9 +91,12 @@ class Answering(Task):
 
     def fit(self, train: Dataset) -> None:
         """Until it is tuned, an answer is withheld where none scores higher; never where every training row has one."""
+        references = _references(train)
+        if not any(references):
+            raise DataError("train: no row has an answer; give rows that have one")
         given = self.settings.no_answer_threshold
         if given == "tuned":
-            given = "never" if all(_references(train)) else 0.0
+            given = "never" if all(references) else 0.0
         self.decision["no_answer_threshold"] = None if given == "never" else given
 
     def tune(self, pooled: Sequence[Any], rows: Dataset) -> None:

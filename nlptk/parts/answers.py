@@ -42,7 +42,8 @@ def read_answers(row: dict[str, Any]) -> dict[str, Any]:
     A start in front of white space is moved behind it. Without a start an answer takes the one place where its text
     stands, or NOT_GIVEN. In a row that has been read, nothing changes.
 
-    Raises: ValueError where the context has another text at an answer's start, or answers have another form.
+    Raises: ValueError where the context has another text at an answer's start, answers have another form, or the row
+    is said to be impossible to answer (SQuAD 2.0's `is_impossible`) and has one.
     """
     context = row.get("context")
     if not isinstance(context, str):
@@ -56,6 +57,8 @@ def read_answers(row: dict[str, Any]) -> dict[str, Any]:
         row["answer"] = gold.text
         if "answer_start" in row:
             row["answer_start"] = gold.start
+    if (golds := gold_answers(row)) and str(row.get("is_impossible")).lower() in ("true", "1", "1.0"):
+        raise ValueError(f"is_impossible beside the answer {golds[0].text[:40]!r}; take away the one or the other")
     return row
 
 

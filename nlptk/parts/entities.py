@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from nlptk.parts.tags import spans_of, tags_of
 from nlptk.parts.words import word_places
@@ -65,7 +66,9 @@ def _checked(entity: Any, text: str) -> dict[str, Any]:
     inner, own = text[start:end].strip(), has.get("text")
     if not inner:
         raise ValueError(f"the entity {_said(has)} is empty")
-    if isinstance(own, str) and own.strip() != inner:
+    if own is not None and not isinstance(own, str):
+        raise ValueError(f"the entity {_said(has)} has the text {own!r:.40}; expected a text, or none")
+    if own is not None and normalize("NFC", own.strip()) != normalize("NFC", inner):
         raise ValueError(
             f"the entity {_said(has)} is {inner!r:.40} in the text, and {own!r:.40} by its own; mend its start and "
             "end, which count characters (not bytes) from 0, the end exclusive"

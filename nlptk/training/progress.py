@@ -81,7 +81,7 @@ class Progress(TrainerCallback):
             self._bar.set_postfix(loss=f"{float(logs['loss']):.4f}", refresh=False)
         figure = logs.get(f"eval_{self._primary}")
         if figure is not None and not args.disable_tqdm:
-            loss = f", loss {logs['eval_loss']:.4f}" if "eval_loss" in logs else ""
+            loss = f", loss {logs['eval_loss']:.4f}" if "eval_loss" in logs and self._primary != "loss" else ""
             self._bar.write(f"epoch {state.epoch or 0:.2f}: validation {self._primary} {figure:.4f}{loss}", sys.stderr)
 
     def on_train_end(

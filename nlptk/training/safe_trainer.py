@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -68,7 +69,9 @@ class SafeTrainer(Trainer):
         run = Path(self._get_output_dir(trial))
         staging, place = run / f".checkpoint-{step}.partial", run / f"checkpoint-{step}"
         if self.args.should_save:
-            with checkpoint_errors(staging), quiet():
+            with checkpoint_errors(staging), quiet(), warnings.catch_warnings():
+                # PEFT's, of prompt_tuning's tokens: that it saves them is meant
+                warnings.filterwarnings("ignore", message="Setting `save_embedding_layers`", category=UserWarning)
                 self._write_checkpoint(staging, run)
         self.accelerator.wait_for_everyone()
         with checkpoint_errors(staging):

@@ -104,6 +104,10 @@ def _predicted(task: Task, found: dict[str, list[Any]], rows: dict[str, list[Any
             {"text": "né en Rome", "entities": [{"start": 4, "end": 6, "label": "X", "text": "en"}]},
             "4..6 'X' is 'n' in the text, and 'en' by its own; mend its start and end, which count characters",
         ),
+        (
+            {"text": "né", "entities": [{"start": 0, "end": 2, "label": "X", "text": 7}]},
+            "0..2 'X' has the text 7; expected a text, or none",
+        ),
         ({"text": "a b", "entities": [{"start": 1, "end": 2, "label": "X"}]}, "the entity 1..2 'X' is empty"),
         (
             {"text": "abc", "entities": [{"start": 1, "end": 3, "label": "X"}, {"start": 0, "end": 2, "label": "Y"}]},
@@ -114,6 +118,12 @@ def _predicted(task: Task, found: dict[str, list[Any]], rows: dict[str, list[Any
 def test_a_bad_row_is_said_to_be_bad(row: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _read(**row)
+
+
+def test_an_entitys_own_text_may_spell_its_accents_otherwise() -> None:
+    entity = {"start": 0, "end": 2, "label": "X"}
+    assert _read(text="né", entities=[{**entity, "text": "ne\u0301"}])["entities"] == [entity]
+    assert _read(text="ne\u0301", entities=[{**entity, "end": 3, "text": "né"}])["entities"] == [{**entity, "end": 3}]
 
 
 def test_rows_are_brought_into_one_form() -> None:

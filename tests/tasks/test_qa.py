@@ -124,11 +124,25 @@ def test_a_start_before_white_space_is_moved_behind_it() -> None:
         ({"answers": {"texts": ["Vistula"]}}, "no list of texts"),
         ({"answers": [7]}, "no list of texts"),
         ({"answers": 7}, "answers is a int"),
+        ({"answer": "Vistula", "is_impossible": "True"}, "is_impossible beside the answer 'Vistula'; take away"),
+        ({"answers": "Vistula", "is_impossible": True}, "is_impossible beside the answer 'Vistula'; take away"),
     ],
 )
 def test_what_does_not_stand_in_the_context_is_refused(row: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         registry.get_task("qa").read_row({"context": CONTEXT, **row})
+
+
+def test_rows_that_say_whether_they_are_impossible_are_read_as_others() -> None:
+    read = registry.get_task("qa").read_row
+    for row in ({"answer": "Vistula", "is_impossible": False}, {"answers": NONE, "is_impossible": True}):
+        assert read({"context": CONTEXT, **row})["is_impossible"] == row["is_impossible"]
+
+
+@pytest.mark.parametrize("method", ["extractive", "generative"])
+def test_training_rows_without_any_answer_are_refused(method: str) -> None:
+    with pytest.raises(DataError, match="train: no row has an answer; give rows that have one"):
+        _task(method=method).fit(_rows(NONE, NONE))
 
 
 def test_extraction_needs_to_know_where_an_answer_stands() -> None:
@@ -324,8 +338,8 @@ def test_an_answer_is_withheld_where_none_exceeds_it_by_more_than_the_threshold(
     [
         ("tuned", [NONE, {"text": ["Warsaw"], "answer_start": [0]}], 0.0),
         ("tuned", [{"text": ["Warsaw"], "answer_start": [0]}], None),
-        ("never", [NONE], None),
-        (1.5, [NONE], 1.5),
+        ("never", [NONE, {"text": ["Warsaw"], "answer_start": [0]}], None),
+        (1.5, [NONE, {"text": ["Warsaw"], "answer_start": [0]}], 1.5),
     ],
 )
 def test_before_tuning_no_answer_counts_where_training_has_rows_without(

@@ -117,6 +117,8 @@ def test_texts_that_are_missing_are_refused(checkpoints: dict[str, Path]) -> Non
         _task(source_lang="en").fit(_labelled(translation=PAIRS))
     with pytest.raises(RecipeError, match=r"task\.target_lang: 'fr': no row has a text in it; expected one of "):
         _task(source_lang="en", target_lang="fr").fit(_labelled(translation=PAIRS))
+    with pytest.raises(RecipeError, match=r"task\.target_lang: 'en' is task\.source_lang too; give the other"):
+        _task(source_lang="en", target_lang="en").fit(_labelled(translation=PAIRS))
     _task(source_lang="en_XX", target_lang="de_DE").fit(_labelled(translation=PAIRS))  # mBART's names for en and de
     with pytest.raises(ValueError, match="expected texts by language"):
         type(task).read_row({"translation": ["late", "spät"]})

@@ -30,7 +30,10 @@ def _environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "strategy"), [("bert", "full"), ("gpt2", "lora"), ("t5", "feature_extraction")])
+@pytest.mark.parametrize(
+    ("family", "strategy"),
+    [("bert", "full"), ("gpt2", "lora"), ("t5", "feature_extraction"), ("bert", "prompt_tuning")],
+)
 def test_without_a_terminal_there_is_one_line_an_evaluation_and_no_noise(
     tiny: dict[str, Path], tmp_path: Path, family: str, strategy: str
 ) -> None:

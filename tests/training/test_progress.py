@@ -25,3 +25,19 @@ def test_a_log_has_a_line_a_minute_with_the_time_left(asked: bool, capsys: pytes
         "step 11 of 12, about 00:25 left",
     ]
     assert capsys.readouterr().err.splitlines() == said * asked
+
+
+@pytest.mark.parametrize(
+    ("primary", "said"), [("f1", "validation f1 0.5000, loss 0.2500"), ("loss", "validation loss 0.2500")]
+)
+def test_an_evaluation_says_its_loss_once(primary: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(primary)
+    args, control, state = (
+        TrainingArguments(disable_tqdm=False, report_to="none"),
+        TrainerControl(),
+        TrainerState(epoch=1.0),
+    )
+    progress.on_train_begin(args, state, control)
+    progress.on_log(args, state, control, {"eval_f1": 0.5, "eval_loss": 0.25})
+    progress.on_train_end(args, state, control)
+    assert capsys.readouterr().err.splitlines() == [f"epoch 1.00: {said}"]
