@@ -285,6 +285,12 @@ class Task(ABC):
     def fit(self, train: Dataset) -> None:
         """Learn from the training rows: labels that stand inside nested columns, class weights, ... Called once."""
 
+    def check_rows(self, rows: Dataset, split: str) -> None:
+        """Refuse labelled rows that the task, with its options, cannot learn from or be measured on.
+
+        Raises: DataError with file and row.
+        """
+
     def unseen(self, rows: Dataset) -> list[tuple[int, str]]:
         """(index of the row, label) for gold labels that `fit` did not meet; nlptk refuses, drops or keeps these rows.
 

@@ -127,6 +127,8 @@ class Generation(TextToText):
                 row = {**row, role: check_messages(row[role])}
         if "conversation" in row and all(message["role"] != ASSISTANT for message in row["conversation"]):
             raise ValueError("no message is the assistant's, so there is nothing to learn")
+        if "conversation" in row and not to_answer(row["conversation"]):
+            raise ValueError("no message but the assistant's, so there is nothing that it answers")
         if "messages" in row and not to_answer(row["messages"]):
             raise ValueError("no message but the assistant's, so there is nothing to answer")
         return row

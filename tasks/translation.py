@@ -92,13 +92,14 @@ class Translation(TextToText):
         source, target = self.settings.source_lang, self.settings.target_lang
         if source is not None and source == target:
             raise RecipeError(f"task.target_lang: {target!r} is task.source_lang too; give the other language")
-        if "translation" in train.column_names and not (self.settings.source_lang and self.settings.target_lang):
+        pairs = [pair for pair in train["translation"] if pair] if "translation" in train.column_names else []
+        languages = pairs[0] if pairs else {}  # every row has the keys of all, with None for what it lacks
+        if languages and not (source and target):
             raise RecipeError(
                 "task.source_lang, task.target_lang: missing; the rows have their texts by language: give two of "
-                f"{', '.join(train[0]['translation'])}"
+                f"{', '.join(languages)}"
             )
-        if "translation" in train.column_names:
-            languages = train[0]["translation"]  # every row has the keys of all, with None for what it lacks
+        if languages:
             for side in ("source_lang", "target_lang"):
                 language = getattr(self.settings, side)
                 if not any(name in languages for name in _names(language)):
@@ -107,6 +108,20 @@ class Translation(TextToText):
                         "(where the checkpoint calls the language otherwise, give the rows its names, or columns "
                         "source and target)"
                     )
+
+    def check_rows(self, rows: Dataset, split: str) -> None:
+        roles = _roles(rows)
+        for language, texts in (
+            (self.settings.source_lang, _given(roles, "source", self.settings.source_lang)),
+            (self.settings.target_lang, _given(roles, "target", self.settings.target_lang)),
+        ):
+            if lacking := [place for place, text in enumerate(texts) if not text]:
+                first = rows[lacking[0]]
+                raise DataError(
+                    f"{split}: {first['source_file']}, row {first['source_row']}: no text for {language!r} (rows like "
+                    f"it: {len(lacking)} of {len(texts)}); drop them, or give task.source_lang and task.target_lang as "
+                    "the rows name them"
+                )
 
     def prepare_model(self, model: PreTrainedModel) -> None:
         if self.settings.language is not None:
@@ -137,23 +152,26 @@ class Translation(TextToText):
         return [Prompt(before, source, after, marks) for source in self.sources(rows)]
 
     def sources(self, rows: Mapping[str, list[Any]]) -> list[str]:
-        """The texts to translate."""
-        if "source" in rows:
-            return rows["source"]
-        return _all_there(_texts(rows["translation"], self.settings.source_lang), self.settings.source_lang)
+        """The texts to translate. Raises: DataError where one is missing."""
+        texts = _given(rows, "source", self.settings.source_lang)
+        if lacking := sum(not text for text in texts):
+            raise DataError(
+                f"translation: {lacking} of {len(texts)} rows have no text for {self.settings.source_lang!r}, the "
+                "language to translate from"
+            )
+        return [str(text) for text in texts]
 
     def targets(self, rows: Mapping[str, list[Any]]) -> list[str] | None:
-        if "source" in rows:
-            return rows.get("target")
-        texts = _texts(rows["translation"], self.settings.target_lang)
-        return _all_there(texts, self.settings.target_lang) if any(texts) else None
+        """None where not every row has one: such rows are only translated (see `check_rows`)."""
+        texts = _given(rows, "target", self.settings.target_lang)
+        return [str(text) for text in texts] if all(texts) else None
 
     def score(
         self, pooled: Sequence[Any], rows: Dataset, *, bootstrap: int = 0, sections: bool = False, seed: int = 0
     ) -> Scores:
         from nlptk.metrics import translation_figures
 
-        roles = {role: rows[role][:] for role in ("source", "target", "translation") if role in rows.column_names}
+        roles = _roles(rows)
         references = self.targets(roles)
         assert references is not None
         tokens, lowercase = self.settings.bleu_tokens, self.settings.lowercase
@@ -197,21 +215,16 @@ def _names(language: str | None) -> tuple[str, str]:
     return language or "", (language or "").partition("_")[0]
 
 
-def _texts(pairs: Sequence[Mapping[str, str | None]], language: str | None) -> list[str | None]:
-    """The texts of one language."""
-    names = _names(language)
-    return [next((pair[name] for name in names if pair.get(name)), None) for pair in pairs]
+def _roles(rows: Dataset) -> dict[str, list[Any]]:
+    return {role: rows[role][:] for role in ("source", "target", "translation") if role in rows.column_names}
 
 
-def _all_there(texts: Sequence[str | None], language: str | None) -> list[str]:
-    """The texts. Raises: DataError where one is missing."""
-    found = [text for text in texts if text]
-    if len(found) < len(texts):
-        raise DataError(
-            f"translation: {len(texts) - len(found)} rows have no text for {language!r}; drop them, or give "
-            "task.source_lang and task.target_lang as the rows name them"
-        )
-    return found
+def _given(rows: Mapping[str, list[Any]], role: str, language: str | None) -> list[str | None]:
+    """The text that each row has in its column, or else under the language; None for none."""
+    count = len(next(iter(rows.values())))
+    nothing = [None] * count
+    pairs = zip(rows.get(role, nothing), rows.get("translation", nothing), strict=True)
+    return [text or next((by[name] for name in _names(language) if by and by.get(name)), None) for text, by in pairs]
 
 
 if __name__ == "__main__":

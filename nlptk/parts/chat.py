@@ -102,7 +102,8 @@ def conversation_prompt(
 ) -> tuple[list[int], int]:
     """What the assistant's answer to a conversation follows, in at most `room` tokens, and how many were lost.
 
-    Where it does not fit, the oldest turns but the system's go first; of the last one, if need be, the beginning.
+    Where it does not fit, the oldest turns but the system's go first; of the last one, if need be, the beginning of
+    what it says.
     """
     plain = _harmless(tokenizer, messages)
     whole = ids = _prompt_ids(tokenizer, plain)
@@ -111,10 +112,16 @@ def conversation_prompt(
     while len(ids) > room:
         later = next((n for n in range(1, len(rest)) if rest[n]["role"] == USER), None)
         if later is None:
-            ids = ids[-room:]
             break
         rest = rest[later:]
         ids = _prompt_ids(tokenizer, [*system, *rest])
+    end = ids[-room:]
+    while len(ids) > room and rest and (said := rest[0]["content"]):
+        places = _encode(tokenizer, said)[1]
+        surplus = min(len(ids) - room, len(places))
+        rest = [{**rest[0], "content": said[places[surplus - 1][1] :] if places else ""}, *rest[1:]]
+        ids = _prompt_ids(tokenizer, [*system, *rest])
+    ids = ids if len(ids) <= room else end  # there is no room even for what stands around it
     return ids, len(whole) - len(ids)
 
 
@@ -201,12 +208,15 @@ def _turns(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], whol
     for place, message in enumerate(messages):
         if message["role"] != ASSISTANT:
             continue
-        before = _render(tokenizer, messages[:place], add_generation_prompt=True) if place else ""
         through = _render(tokenizer, messages[: place + 1])
+        before = _before(tokenizer, messages[:place], through)
         if whole.startswith(through) and through.startswith(before):
             turn = whole[len(before) : len(through)]
         else:
-            before, turn = _shared(before, whole), _closed(through, message["content"], tokenizer.eos_token)
+            turn = _closed(through, len(_shared(before, through)), message["content"], tokenizer.eos_token)
+            before = _shared(before, whole)  # and of the turn perhaps its first characters
+            begin = next((n for n in range(len(turn)) if whole.startswith(before[: len(before) - n] + turn)), 0)
+            before = before[: len(before) - begin]
         if not turn or not whole.startswith(before + turn):
             raise UnsupportedError(
                 "messages: the tokenizer's chat template renders the beginning of a conversation otherwise once it "
@@ -217,13 +227,27 @@ def _turns(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], whol
     return found
 
 
+def _before(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], through: str) -> str:
+    """What the answer to the messages follows. through: the conversation with the answer. Where the assistant speaks
+    first, what a prompt for an answer adds to any conversation ends what it follows."""
+    if messages:
+        return str(_render(tokenizer, messages, add_generation_prompt=True))
+    one = _render(tokenizer, _PROBE[:1])
+    prompt = _render(tokenizer, _PROBE[:1], add_generation_prompt=True)
+    added = prompt[len(_shared(one, prompt)) :]
+    return through[: through.find(added) + len(added)] if added in through else ""
+
+
 def _shared(one: str, other: str) -> str:
     """What both begin with."""
     return one[: next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))]
 
 
-def _closed(conversation: str, content: str, end: str | None) -> str:
-    """The content with what closes its turn at the end of a conversation, but the end of the text; "" if it is not
-    there as it is."""
-    _, found, closing = conversation.rpartition(content.strip())
-    return found + (closing.removesuffix(end) if end else closing)
+def _closed(conversation: str, begin: int, content: str, end: str | None) -> str:
+    """The content, which stands from the character `begin` on, with what closes its turn at the end of a conversation,
+    but the end of the text; "" if it is not there as it is."""
+    place = conversation.find(content.strip(), begin)
+    if place < 0:
+        return ""
+    turn = conversation[begin if conversation[begin:place].isspace() else place :]
+    return turn.removesuffix(end) if end else turn

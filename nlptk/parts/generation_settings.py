@@ -38,7 +38,7 @@ class GenerationOptions(TaskOptions):
     top_k: int | None = Field(None, ge=0, description="Draw among the k likeliest tokens, 0: all; needs do_sample")
     top_p: float | None = Field(None, gt=0, le=1, description="Draw among tokens of this mass; needs do_sample")
     repetition_penalty: float | None = Field(None, gt=0, description="Above 1: tokens seen already become unlikelier")
-    no_repeat_ngram_size: int | None = Field(None, ge=0, description="No n-gram of this size twice, 0: no such rule")
+    no_repeat_ngram_size: int | None = Field(None, ge=0, description="No n-gram of this size twice; 0: no such rule")
     length_penalty: float | None = Field(None, description="Above 0 favours long texts; needs num_beams over 1")
     early_stopping: bool | Literal["never"] | None = Field(None, description="When beams end; needs num_beams over 1")
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Share of the target spread over all tokens")
@@ -62,6 +62,13 @@ class GenerationOptions(TaskOptions):
     def _only_of_beams(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and (info.data.get("num_beams") or 1) == 1:
             raise ValueError("without effect unless num_beams is over 1; set that too, or leave this out")
+        return value
+
+    @field_validator("no_repeat_ngram_size")
+    @classmethod
+    def _more_than_a_token(cls, value: int | None) -> int | None:
+        if value == 1:  # nor the end of text, where padding is the same token
+            raise ValueError("1 forbids every token that was read or written before; give 2 or more, or 0 for no rule")
         return value
 
     @field_validator("min_new_tokens")

@@ -84,8 +84,8 @@ def prompt_ids(
 ) -> list[PromptIds]:
     """Prompts as token ids, uncut, but such that cutting the text alone makes them fit into `room`.
 
-    open_end: the writing goes on from the prompt (decoders): no special tokens after the text, and no space, for a
-    space between two words is the second one's.
+    open_end: the writing goes on from the prompt (decoders): no special tokens after the text, and without a space at
+    its end, for a space between two words is the second one's.
 
     Raises: UnsupportedError where `room` holds no more than the special tokens.
     """
@@ -93,7 +93,7 @@ def prompt_ids(
     if marked:
         names = special_tokens(tokenizer).values()
         prompts = [replace(prompt, text=without_special(prompt.text, names)) for prompt in prompts]
-    strings = [str(prompt).rstrip(" ") if open_end else str(prompt) for prompt in prompts]
+    strings = [str(prompt).removesuffix(" ") if open_end else str(prompt) for prompt in prompts]
     with _special_found(tokenizer) if marked else nullcontext():
         encodings = _encode(tokenizer, strings)
     found = []

@@ -34,8 +34,16 @@ CHUNK_CHARACTERS = 2_000_000
 def load_task(manifest: artifact.Manifest, changed: Mapping[str, Any] | None = None) -> Task:
     """The task as it was trained: its options, labels and decisions. changed: options given anew.
 
-    Raises: RecipeError for an option that only training can change, or a value that does not fit.
+    Raises: RecipeError for an option that only training can change, or a value that does not fit. ArtifactError for
+    a pretrained checkpoint, which has no task yet.
     """
+    from nlptk.text.saving import TASK as PRETRAINING
+
+    if manifest.task["name"] == PRETRAINING:
+        raise ArtifactError(
+            "a model of nlptk pretrain has no task yet: give it to `nlptk train task=... model=DIR`, or load it with "
+            "transformers"
+        )
     cls = registry.get_task(manifest.task["name"])
     trained = manifest.task["options"]
     task = cls(cls.Options.model_validate(trained), labels=manifest.labels, decision=manifest.decision)
@@ -271,8 +279,17 @@ class Pipeline:
         return few_shot.remove_class(self, name, output=output)
 
     def _predict(self, rows: list[dict[str, Any]]) -> list[Prediction]:
-        roles = dict.fromkeys(role for row in rows for role in row)
-        columns = {role: [row.get(role) for row in rows] for role in roles}
+        by_form: dict[tuple[str, ...], list[int]] = {}
+        for place, row in enumerate(rows):
+            by_form.setdefault(tuple(sorted(row)), []).append(place)
+        found: dict[int, Prediction] = {}
+        for places in by_form.values():
+            found |= zip(places, self._predict_alike([rows[place] for place in places]), strict=True)
+        return [found[place] for place in range(len(rows))]
+
+    def _predict_alike(self, rows: list[dict[str, Any]]) -> list[Prediction]:
+        """Of rows that have the same roles."""
+        columns = {role: [row[role] for row in rows] for role in rows[0]}
         found = self.task.featurize(columns, self.tokenizer, self.manifest.preprocessing)
         outputs, features = self.run(found, rows=len(rows))
         return self.task.decode(self.task.pool(outputs, features), columns, features)

@@ -74,6 +74,10 @@ class Corpus:
         if not isinstance(value, str):
             had = ", ".join(sorted(row)) if isinstance(row, dict) else f"a {type(row).__name__}, not an object"
             raise DataError(f"{where}: no text in column {self.column!r} (it has: {had}); set {self.named('column')}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{where}: {self.column} holds half a surrogate pair; mend the row") from None
         return value.strip()
 
 

@@ -126,9 +126,10 @@ def _with_dropout(config: PretrainedConfig, rate: float) -> PretrainedConfig:
 def _vocabulary(settings: TokenizerSettings, corpus: Corpus, share: float, family: Family) -> Vocabulary:
     """The tokenizer of the recipe: read from its folder, or trained on the training part and kept in the cache."""
     if settings.path is not None:
-        with readable(settings.path):
-            tokenizer = AutoTokenizer.from_pretrained(settings.path)
-        return Vocabulary(tokenizer, Path(settings.path), f"taken from {Path(settings.path).name}")
+        place = resolve_checkpoint(settings.path)
+        with readable(place):
+            tokenizer = AutoTokenizer.from_pretrained(place)
+        return Vocabulary(tokenizer, Path(place), f"taken from {Path(place).name}")
     options = settings.model_dump(exclude={"path"})
     key = key_of("tokenizer", corpus.key(), share, family, options, tokenizers.__version__)
 

@@ -89,8 +89,9 @@ def known_labels(
 ) -> tuple[Dataset, list[dict[str, Any]]]:
     """The rows without those that have a label `task` never saw, and these as in `DataReport.dropped`; all, to keep.
 
-    Raises: DataError naming them, to refuse.
+    Raises: DataError naming them, to refuse; for rows that the task cannot take at all.
     """
+    task.check_rows(rows, split)
     unseen = task.unseen(rows) if how != "keep" else []
     if not unseen:
         return rows, []

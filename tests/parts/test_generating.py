@@ -344,6 +344,7 @@ def test_a_decoder_too_short_for_what_it_is_to_write_is_refused(checkpoints: dic
         ({"early_stopping": True}, "num_beams is over 1"),
         ({"length_penalty": 1.5, "num_beams": 1}, "num_beams is over 1"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "more than max_new_tokens 8"),
+        ({"no_repeat_ngram_size": 1}, "1 forbids every token that was read or written before"),
     ],
 )
 def test_options_without_effect_are_refused(options: dict[str, Any], message: str) -> None:

@@ -119,6 +119,16 @@ def test_a_space_before_the_target_is_the_targets(tokenizers: dict[str, PreTrain
     assert ids[0].ids + late.ids == [*whole, tokenizer.eos_token_id]
 
 
+@pytest.mark.parametrize("end", ["", " ", "  ", "\n   "])
+def test_a_prompt_and_its_target_are_joined_as_they_stand(
+    end: str, tokenizers: dict[str, PreTrainedTokenizerBase]
+) -> None:
+    tokenizer = tokenizers["gpt2"]
+    (ids,) = prompt_ids(tokenizer, [Prompt("", f"parcel:{end}")], 50, open_end=True)
+    (target,) = continuation_ids(tokenizer, [Prompt("", f"parcel:{end}")], ["late"], 50)
+    assert tokenizer.decode([*ids.ids, *target.ids[:-1]]) == f"parcel:{end}late"
+
+
 def test_a_target_that_is_cut_has_no_end_and_is_counted(tokenizers: dict[str, PreTrainedTokenizerBase]) -> None:
     tokenizer = tokenizers["bart"]
     whole = tokenizer(LONG)["input_ids"]

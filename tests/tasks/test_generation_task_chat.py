@@ -124,6 +124,44 @@ def test_turns_of_templates_that_render_a_beginning_otherwise(
     assert spelled == len("it came late ☃\nthank you\n".encode())
 
 
+@pytest.mark.parametrize("template", [PHI3, QWEN3, UNMARKED])
+@pytest.mark.parametrize("content", ["d", "end", "i", "m", "text", "", "assistant"])
+def test_a_turn_may_say_what_the_template_does(template: str, content: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = template
+    talk = [*TALK[:2], {"role": "assistant", "content": content}, *TALK[3:]]
+    first, last = _spoken(tokenizer, talk)
+    assert (first, last[:19]) == (f"{content}<|im_end|>\n", "thank you<|im_end|>")
+
+
+@pytest.mark.parametrize("template", [CHATML, UNMARKED, PHI3])
+def test_where_the_assistant_speaks_first_the_head_of_its_turn_is_not_learnt(
+    template: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    tokenizer.chat_template = template
+    first, last = _spoken(tokenizer, [TALK[4], *TALK[1:3]])
+    assert (first, last[:24]) == ("thank you<|im_end|>\n", "it came late ☃<|im_end|>")
+
+
+def test_a_conversation_of_the_assistants_messages_alone_is_refused() -> None:
+    with pytest.raises(ValueError, match="no message but the assistant's, so there is nothing that it answers"):
+        registry.get_task("generation").read_row({"conversation": [TALK[4]]})
+
+
+def test_a_last_turn_that_is_too_long_loses_its_beginning_and_not_what_stands_around_it(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    long = {"role": "user", "content": " ".join(f"{n} parcel" for n in range(60))}
+    whole, _ = conversation_prompt(tokenizer, [TALK[0], long], 5000)
+    ids, lost = conversation_prompt(tokenizer, [TALK[0], long], 60)
+    assert lost == len(whole) - len(ids)
+    assert 50 < len(ids) <= 60
+    said = str(tokenizer.decode(ids))
+    head, _, rest = said.partition("<|im_start|>user\n")
+    assert head == "<|im_start|>system\nreply very quick<|im_end|>\n"
+    assert long["content"].endswith(rest.removesuffix("<|im_end|>\n<|im_start|>assistant\n"))
+    assert rest.endswith("59 parcel<|im_end|>\n<|im_start|>assistant\n")
+
+
 def test_a_template_that_closes_no_turn_ends_the_text(tokenizer: PreTrainedTokenizerBase) -> None:
     assert turn_ends(tokenizer) == [tokenizer.convert_tokens_to_ids("<|im_end|>")]
     tokenizer.chat_template = PLAIN
@@ -245,6 +283,9 @@ def test_conversations_are_learnt_and_transformers_alone_answers_the_same(templa
     assert [text.strip() for text in ours] == list(answers.values())
     again = nlptk.pipeline(result.artifact)([{"messages": talk} for talk in talks[:3]])
     assert [row["completion"] for row in again] == ours
+    mixed = nlptk.pipeline(result.artifact)([{"messages": talks[0]}, "my parcel", {"messages": talks[1]}])
+    (prompted,) = nlptk.pipeline(result.artifact)(["my parcel"])
+    assert [row["completion"] for row in mixed] == [ours[0], prompted["completion"], ours[1]]
     with quiet():
         plain: Any = transformers_pipeline("text-generation", model=str(result.artifact))
     theirs = [plain([turn])[0]["generated_text"][-1]["content"] for turn in asked]

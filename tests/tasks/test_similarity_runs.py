@@ -258,7 +258,7 @@ def test_bad_rows_are_named(artifacts: dict[str, Path], tmp_path: Path, checkpoi
     rows = tmp_path / "rows.jsonl"
     pairs = [{"sentence1": "late", "sentence2": "refund", "score": 1.0}, {"sentence1": "late", "sentence2": "order"}]
     rows.write_text("".join(json.dumps(row) + "\n" for row in pairs))
-    with pytest.raises(DataError, match=r"row 2: has sentence1, sentence2; expected score, or label"):
+    with pytest.raises(DataError, match=r"row 2: has sentence1, sentence2 \(expected score, or label\)"):
         _train(checkpoints["bert"], rows, tmp_path / "run")
 
 

@@ -107,12 +107,29 @@ def test_columns_and_texts_by_language_make_the_same_features(checkpoints: dict[
     assert "labels" not in bare
 
 
+def test_rows_of_both_forms_are_read_together(checkpoints: dict[str, Path]) -> None:
+    task = _task(source_lang="en", target_lang="de")
+    loaded(task, checkpoints["marian"])
+    mixed: dict[str, list[Any]] = {"source": ["late", None], "target": ["spät", None], "translation": [None, PAIRS[1]]}
+    task.fit(_labelled(**mixed))
+    task.check_rows(_labelled(**mixed), "train")
+    flat = {"source": ["late", "twice"], "target": ["spät", "zweimal"]}
+    size = Preprocessing(32)
+    assert task.featurize(mixed, task.tokenizer, size) == task.featurize(flat, task.tokenizer, size)
+
+
 def test_texts_that_are_missing_are_refused(checkpoints: dict[str, Path]) -> None:
     task = _task(source_lang="en", target_lang="de")
     loaded(task, checkpoints["marian"])
     for rows, language in (([*PAIRS, {"en": "app"}], "de"), ([*PAIRS, {"de": "App"}], "en")):
-        with pytest.raises(DataError, match=f"translation: 1 rows have no text for '{language}'"):
-            task.featurize({"translation": rows}, task.tokenizer, Preprocessing(32))
+        with pytest.raises(
+            DataError, match=rf"test: rows\.csv, row 2: no text for '{language}' .*: 1 of 3\); drop them"
+        ):
+            task.check_rows(_labelled(translation=rows), "test")
+    with pytest.raises(
+        DataError, match="translation: 1 of 3 rows have no text for 'en', the language to translate from"
+    ):
+        task.featurize({"translation": [*PAIRS, {"de": "App"}]}, task.tokenizer, Preprocessing(32))
     with pytest.raises(RecipeError, match=r"task\.source_lang, task\.target_lang: missing.*give two of"):
         _task(source_lang="en").fit(_labelled(translation=PAIRS))
     with pytest.raises(RecipeError, match=r"task\.target_lang: 'fr': no row has a text in it; expected one of "):

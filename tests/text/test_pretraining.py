@@ -22,9 +22,10 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer, TrainerCallback
 
-from nlptk import pretrain
+from nlptk import pipeline, pretrain
 from nlptk.artifact import load_manifest
 from nlptk.errors import ArtifactError, DataError, RecipeError, UnsupportedError
+from nlptk.named_checkpoints import resolve_checkpoint
 from nlptk.text.documents import is_held_out
 from nlptk.text.pretraining import PretrainResult
 from nlptk.text.recipe import resolve_recipe, to_yaml
@@ -133,6 +134,18 @@ def test_the_saved_configuration_is_the_familys_own(runs: dict[str, PretrainResu
     assert gpt.resid_pdrop == 0.1
     assert gpt.use_cache is True
     assert AutoTokenizer.from_pretrained(runs["bert"].model).model_max_length == 32
+
+
+def test_it_has_no_task_to_predict_with_and_the_message_says_what_it_is_for(runs: dict[str, PretrainResult]) -> None:
+    with pytest.raises(ArtifactError, match=r"no task yet: give it to `nlptk train task=\.\.\. model=DIR`, or load it"):
+        pipeline(runs["bert"].model)
+
+
+def test_a_tokenizer_is_taken_by_the_name_of_a_checkpoint_that_comes_along(text: Path, tmp_path: Path) -> None:
+    recipe = job("bert", text, tmp_path / "run", steps=1, data={"held_out": "none"})
+    result = pretrain({**recipe, "tokenizer": "nlptk/tiny-bert"})
+    theirs = AutoTokenizer.from_pretrained(resolve_checkpoint("nlptk/tiny-bert"))
+    assert AutoTokenizer.from_pretrained(result.model).get_vocab() == theirs.get_vocab()
 
 
 def test_card_manifest_report_and_results_are_there_and_no_pickle(runs: dict[str, PretrainResult]) -> None:
