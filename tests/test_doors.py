@@ -28,12 +28,22 @@ WHOLE_BATCH = {
     "use_cpu": True,
     "disable_tqdm": True,
 }
+EARLIER_BEST = {
+    "eval_strategy": "steps",
+    "eval_steps": 1,
+    "save_strategy": "steps",
+    "save_steps": 1,
+    "metric_for_best_model": "loss",
+    "greater_is_better": True,  # of a loss that falls: the first step's
+    "per_device_eval_batch_size": 4,  # so that both processes measure
+}
 JOBS: dict[str, dict[str, Any]] = {
     "padded": {"packing": False},
     "packed": {"packing": True},
     "lora": {"strategy": "lora"},
     "gradual_unfreezing": {"strategy": "gradual_unfreezing"},
     "feature_extraction": {"strategy": "feature_extraction"},
+    "best": {"training": EARLIER_BEST},
 }
 EACH = """
     import json, sys
@@ -52,10 +62,10 @@ def _job(folder: Path, name: str, batch_size: int) -> dict[str, Any]:
         "data": {"train": str(folder / "rows.jsonl"), "validation": str(folder / "rows.jsonl"), "duplicates": "keep"},
         "optimizer": "sgd",
         "dropout": {"hidden": 0.0, "attention": 0.0, "head": 0.0},
-        "training": {**WHOLE_BATCH, "per_device_train_batch_size": batch_size},
         "bootstrap": 0,
         "output": str(folder / f"{name}-{batch_size}"),
         **JOBS[name],
+        "training": {**WHOLE_BATCH, "per_device_train_batch_size": batch_size, **JOBS[name].get("training", {})},
     }
 
 
@@ -91,6 +101,9 @@ def test_two_processes_make_the_model_of_one_with_the_same_rows_a_step(two_ranks
     results = [json.loads((two_ranks / f"{name}-{n}" / "all_results.json").read_text()) for n in (12, 24)]
     assert results[0]["eval_loss"] == pytest.approx(results[1]["eval_loss"], abs=1e-5)
     assert results[0]["train_loss"] == pytest.approx(results[1]["train_loss"], abs=1e-4)
+    if name == "best":
+        state = json.loads((alone.artifact.parent / "trainer_state.json").read_text())
+        assert state["best_global_step"] < state["global_step"]
 
 
 @pytest.mark.slow
@@ -98,7 +111,7 @@ def test_two_processes_make_the_model_of_one_with_the_same_rows_a_step(two_ranks
 def test_two_processes_leave_one_artifact_and_one_report_and_nothing_half_done(two_ranks: Path, name: str) -> None:
     run = two_ranks / f"{name}-12"
     nlptk.pipeline(run)("order 1 came late")
-    visible = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))
+    visible = sorted(path.name for path in run.iterdir() if not path.name.startswith((".", "checkpoint-")))
     assert visible == ["all_results.json", "model", "report.html", "report.json", "trainer_state.json"]
     left = [
         path.name for path in two_ranks.rglob("*") if path.name.endswith((".partial", ".tmp")) or ".new-" in path.name

@@ -68,6 +68,8 @@ class SafeTrainer(Trainer):
         step = self.state.global_step
         run = Path(self._get_output_dir(trial))
         staging, place = run / f".checkpoint-{step}.partial", run / f"checkpoint-{step}"
+        if self.state.best_global_step:  # on every process, for each loads it at the end
+            self.state.best_model_checkpoint = str(run / f"checkpoint-{self.state.best_global_step}")
         if self.args.should_save:
             with checkpoint_errors(staging), quiet(), warnings.catch_warnings():
                 # PEFT's, of prompt_tuning's tokens: that it saves them is meant
@@ -92,8 +94,6 @@ class SafeTrainer(Trainer):
             (staging / IDENTITY).write_text(json.dumps(self.identity, indent=2) + "\n", encoding="utf-8")
         for name, part in self._stateful().items():
             save_state(staging, name, part.state_dict())
-        if self.state.best_global_step:
-            self.state.best_model_checkpoint = str(run / f"checkpoint-{self.state.best_global_step}")
         callbacks = [c for c in (*self.callback_handler.callbacks, self.control) if isinstance(c, ExportableState)]
         self.state.stateful_callbacks = {type(c).__name__: c.state() for c in callbacks}  # type: ignore[assignment]  # a dict at run time
         self.state.save_to_json(str(staging / "trainer_state.json"))
