@@ -109,7 +109,7 @@ def compare_methods(
     *,
     methods: Sequence[str] = (),
     ways: int = 5,
-    shots: Sequence[int] = (1, 5),
+    shots: int | Sequence[int] = (1, 5),
     queries: int = 5,
     episodes: int = 600,
     replay: Sequence[str | Path] | None = None,
@@ -129,6 +129,9 @@ def compare_methods(
     job = _checked(given_values(source, keys, overrides, task="few_shot"), recipe_name(source))
     if job.task["name"] != "few_shot":
         raise RecipeError(f"task: {job.task['name']}; episodes are for task few_shot")
+    shots = [shots] if isinstance(shots, int) else list(shots)
+    if len(set(shots)) < len(shots):
+        raise RecipeError(f"shots: {', '.join(map(str, shots))}; give each number once")
     if not shots:
         raise RecipeError("shots: none given; give one number at least")
     if replay is not None and len(replay) != len(shots):

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -124,10 +124,12 @@ def save(
     write_files: Callable[[Path], None],
     *,
     known: Mapping[str, str] | None = None,
-) -> None:
+) -> Manifest:
     """Write an artifact atomically: `write_files(staging)` fills a sibling folder, which then takes the place of
     `folder`. Killed at any moment, the old artifact or none is there, never half of one; what a killed call left
     behind is put back or removed by the next. known: sha256 of files whose bytes are known, by relative path.
+
+    Returns: the manifest with the files that were written.
 
     Raises: ArtifactError when the disk is full or the folder cannot be written, holds something else, or is being
     written by another process.
@@ -151,6 +153,7 @@ def save(
             _replace(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+    return replace(manifest, files=state["files"])
 
 
 @contextmanager
@@ -262,15 +265,15 @@ def set_aside(folder: Path, *, move: bool = True) -> Path:
     return aside
 
 
-def revise(source: Path, folder: Path, manifest: Manifest, write_changed: Callable[[Path], None]) -> None:
+def revise(source: Path, folder: Path, manifest: Manifest, write_changed: Callable[[Path], None]) -> Manifest:
     """Write a new version of the artifact in `source`, which may be `folder` itself, as `save` does.
 
     write_changed: fills a folder with the files that are new or other than before; all others are shared with the old
     version where the file system can (hard links), else copied. manifest: of the new version; its `files` are of the
     old one, whose digests are kept for what has not changed.
 
-    Raises: ArtifactError, as `save`, and where `source` holds other files than these by now: what another process wrote
-    meanwhile stays.
+    Returns and raises: as `save`; ArtifactError too where `source` holds other files than these by now: what another
+    process wrote meanwhile stays.
     """
     with tempfile.TemporaryDirectory(prefix="nlptk-") as scratch:
         write_changed(Path(scratch))
@@ -285,7 +288,7 @@ def revise(source: Path, folder: Path, manifest: Manifest, write_changed: Callab
                 _share(source / name, staging / name)
             shutil.copytree(scratch, staging, dirs_exist_ok=True)
 
-        save(folder, manifest, write, known=kept)
+        return save(folder, manifest, write, known=kept)
 
 
 def _share(source: Path, target: Path) -> None:

@@ -112,7 +112,7 @@ def compare(
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
         lists: dict[int, list[Episode]] = {}
-        warnings: list[str] = []
+        warnings = _not_drawn_from(next(iter(recipes.values())))
         for name, recipe in jobs.items():
             job = _Job.prepare(recipe, where)
             if not meta_trained:
@@ -139,6 +139,13 @@ def _for_episodes(recipe: Recipe, output: Path) -> Recipe:
     alone = {"validation": "none", "test": "none"}
     keep = {"output": str(output), "data": recipe.data.model_copy(update=alone)}
     return recipe.model_copy(update=keep)
+
+
+def _not_drawn_from(recipe: Recipe) -> list[str]:
+    """A warning of files of rows that no episode is drawn from."""
+    given = {"data.validation": recipe.data.validation, "data.test": recipe.data.test}
+    files = [name for name, value in given.items() if isinstance(value, list) or value not in (None, "none")]
+    return [f"{' and '.join(files)}: not read, for episodes are drawn from data.train alone"] if files else []
 
 
 def _episodes(rows: LabelledRows, protocol: Protocol, replay: Path | None) -> list[Episode]:
@@ -312,4 +319,5 @@ def _shown(figure: Figure) -> str:
     """`0.674 ± 0.008`."""
     if figure.low is None or figure.high is None:
         return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ± {(figure.high - figure.low) / 2:.3f}"
+    half = max(figure.high - figure.value, figure.value - figure.low)  # one side may end at 0 or 1
+    return f"{figure.value:.3f} ± {half:.3f}"

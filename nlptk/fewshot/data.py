@@ -65,7 +65,8 @@ def labelled_file(
     path: str, settings: DataSettings, task: Task, preprocessing: Preprocessing, *, where: str, seed: int
 ) -> LabelledRows:
     """A file of labelled rows with classes of its own. settings: columns, encoding, duplicates and the like."""
-    alone = settings.model_copy(update={"train": path, "validation": "none", "test": "none", "group": None})
+    of_the_others = {"validation": "none", "test": "none", "group": None, "label_names": None}
+    alone = settings.model_copy(update={"train": path, **of_the_others})
     found = load_splits(alone, task.columns, seed=seed, rules=task.rules())
     rows = found.train
     assert rows is not None

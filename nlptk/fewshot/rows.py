@@ -25,7 +25,7 @@ from nlptk.task import Features, Preprocessing, Task
 from nlptk.training.features import bars_if, make_features
 from nlptk.training.inference import run_features
 from nlptk.training.preparation import token_fetch
-from nlptk.training.stored_features import kept_file, weights_fingerprint
+from nlptk.training.stored_features import kept_file, model_fingerprint
 
 PLACE = "place"
 """Of a batch: (features,) which of the chosen rows each feature is of."""
@@ -164,7 +164,7 @@ def frozen_vectors(rows: LabelledRows, model: torch.nn.Module, *, batch_size: in
     state = [
         task.name,
         {key: task.decision.get(key) for key in ("pooling", "mask", "start")},
-        weights_fingerprint(model),
+        model_fingerprint(model),
         fingerprint(dataset.select_columns(read)),
     ]
 

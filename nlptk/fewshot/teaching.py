@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from accelerate import PartialState
@@ -227,6 +227,12 @@ def lesson_arguments(
             raise RecipeError(
                 f"{where}: task.meta.episodes_per_step: {lesson.per_step} cannot be shared by {args.world_size} "
                 "processes; give a multiple of their number"
+            )
+        episodes = len(cast(Sized, lesson.batches))
+        if episodes % args.world_size:
+            raise RecipeError(
+                f"{where}: task.meta.episodes: {episodes} cannot be shared by {args.world_size} processes; "
+                "give a multiple of their number"
             )
         args.gradient_accumulation_steps = lesson.per_step // args.world_size
     return args

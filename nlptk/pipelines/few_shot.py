@@ -66,7 +66,9 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
         raise DataError(f"class {name!r}: examples is a text; give a list of texts: [{examples[:30]!r}]")
     if not isinstance(examples, Iterable):
         raise DataError(f"class {name!r}: examples is {type(examples).__name__}; give a list of texts")
-    own = class_words([name], {}) if task.settings.class_names else []
+    given = task.settings.class_names
+    words = {name: given[name]} if isinstance(given, Mapping) and name in given else {}
+    own = class_words([name], words) if given else []
     texts = _checked([*examples, *own], name, support, names)
     vectors = _vectors(loaded, texts, name)
     labels = np.concatenate([support.labels, np.full(len(texts), len(names), dtype=np.int64)])
@@ -178,9 +180,9 @@ def _renew(
         save_support(renewed, changed, names)
         config.save_pretrained(changed)
 
-    artifact.revise(loaded.folder, folder, manifest, write)
+    written = artifact.revise(loaded.folder, folder, manifest, write)
     _retire_evaluations(folder)
-    loaded.folder, loaded.manifest = artifact.load_manifest(folder, verify=False)
+    loaded.folder, loaded.manifest = folder.resolve(), written  # not read again: by now it may be another process's
     loaded.model.config.id2label, loaded.model.config.label2id = space.id2label, space.label2id
     after = copy(task)
     after.labels, after.support, after.decision = space, renewed, decision

@@ -7,6 +7,7 @@ head trained on them is put back under the backbone without any change to the mo
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,6 +26,21 @@ from nlptk.training.features import one_at_a_time
 from nlptk.training.readout import backbone, find_readout, placeholder_ids, read_features, stored_backbone
 
 TOLERANCE = 1e-4  # float32 rounding between batches of different padding; a wrong readout is off by far more
+
+
+_WITHOUT_EFFECT = frozenset(
+    {
+        "_name_or_path",
+        "architectures",
+        "id2label",
+        "label2id",
+        "problem_type",
+        "task_specific_params",
+        "transformers_version",
+        "use_cache",
+    }
+)
+"""Of a config: on the vectors of a backbone."""
 
 
 class StoredFeatures(torch.utils.data.Dataset[Any]):
@@ -56,9 +72,12 @@ def whole_batch(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return batch
 
 
-def weights_fingerprint(module: torch.nn.Module) -> str:
-    """sha256 of every parameter and buffer of a module, with its name."""
-    digest = hashlib.sha256()
+def model_fingerprint(module: torch.nn.Module) -> str:
+    """sha256 of what a model computes in eval mode: its class, its config, and every parameter and buffer by name."""
+    digest = hashlib.sha256(type(module).__name__.encode())
+    if (config := getattr(module, "config", None)) is not None:
+        said = {k: v for k, v in config.to_dict().items() if k not in _WITHOUT_EFFECT and "dropout" not in k}
+        digest.update(json.dumps(said, sort_keys=True, default=str).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.dim() else b"")
@@ -72,11 +91,11 @@ def store_features(
 ) -> StoredFeatures:
     """The backbone's features for every feature row, computed now or found on disk.
 
-    key: names the tokenized rows; the backbone's weights and the readout are added to it.
+    key: names the tokenized rows; the backbone and the readout are added to it.
     Raises: UnsupportedError when the head's logits on the features are not the model's own.
     """
     readout = find_readout(model)
-    name = hashlib.sha256(f"{key} {weights_fingerprint(backbone(model))} {readout}".encode()).hexdigest()
+    name = hashlib.sha256(f"{key} {model_fingerprint(backbone(model))} {readout}".encode()).hexdigest()
     compute = partial(_compute, model, features, readout=readout, pad_id=pad_id, batch_size=batch_size)
     vectors = np.load(kept_file(name, compute), mmap_mode="r", allow_pickle=False)
     dataset = features.dataset

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import nlptk
 import nlptk.pipelines
+from nlptk import artifact
 from nlptk.errors import ArtifactError, DataError
 from nlptk.training.run import TrainResult
 from tests.contract_cases import KEYWORDS
@@ -160,6 +161,38 @@ def test_what_another_process_changed_after_loading_stays(
     with pytest.raises(ArtifactError, match="changed since it was loaded"):
         first.add_class("refund", ["money back"])
     assert nlptk.pipeline(model).task.options.method.name == "contrastive"  # type: ignore[attr-defined]  # few_shot's
+
+
+def test_what_another_process_changes_right_after_a_change_stays(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = train(checkpoints["bert"], data, tmp_path / "run", "prototypical").artifact
+    loaded, revise = nlptk.pipeline(model), artifact.revise
+
+    def revised_and_changed_again(*args: Any) -> artifact.Manifest:
+        monkeypatch.setattr(artifact, "revise", revise)
+        written = revise(*args)
+        nlptk.pipeline(model).add_class("theirs", ["great service"])
+        return written
+
+    monkeypatch.setattr(artifact, "revise", revised_and_changed_again)
+    loaded.add_class("mine", ["money back"])
+    with pytest.raises(ArtifactError, match="changed since it was loaded"):
+        loaded.add_class("more", ["thank you"])
+    labels = nlptk.pipeline(model).task.labels
+    assert labels is not None
+    assert set(labels.names) == {*KEYWORDS, "mine", "theirs"}
+
+
+def test_an_output_beside_the_working_folder_is_found_again_from_another(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = nlptk.pipeline(train(checkpoints["bert"], data, tmp_path / "run", "prototypical").artifact)
+    monkeypatch.chdir(tmp_path)
+    loaded.add_class("praise", ["great service"], output="more")
+    monkeypatch.chdir("/")
+    loaded.add_class("refund", ["money back"])
+    assert nlptk.pipeline(tmp_path / "more").task.labels == loaded.task.labels
 
 
 def test_a_new_version_leaves_the_old_ones_files_alone_and_its_evaluations_aside(

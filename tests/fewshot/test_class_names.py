@@ -91,6 +91,18 @@ def test_meta_training_learns_from_class_names_and_a_name_alone_makes_a_class(
     }
 
 
+def test_a_class_that_comes_back_has_the_words_that_were_given_for_it(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    words = {KEYWORDS[0]: "came late again"}
+    loaded = nlptk.pipeline(
+        train(checkpoints["bert"], data, tmp_path / "run", "prototypical", class_names=words).artifact
+    )
+    loaded.remove_class(KEYWORDS[0])
+    loaded.add_class(KEYWORDS[0], ["thank you"])
+    assert loaded.task.support.texts[-2:] == ("thank you", "came late again")  # type: ignore[attr-defined]  # few_shot's
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

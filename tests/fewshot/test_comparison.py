@@ -18,7 +18,9 @@ import nlptk.pipelines
 from nlptk.errors import DataError, RecipeError
 from nlptk.fewshot.adapting import teach
 from nlptk.fewshot.cloze import Cloze
+from nlptk.fewshot.comparison import _shown
 from nlptk.fewshot.evaluation import mean_interval, paired_differences
+from nlptk.task import Figure
 from tests.fewshot.few_shot_rows import META
 
 
@@ -46,6 +48,18 @@ def test_a_method_twice_is_refused(checkpoints: dict[str, Path], data: dict[str,
     keys: dict[str, Any] = {"model": checkpoints["bert"], "data": str(data["meta"]), "output": tmp_path / "run"}
     with pytest.raises(RecipeError, match="methods: linear_probe is there twice"):
         nlptk.compare_methods(**keys, methods=["linear_probe", "prototypical", "linear_probe"])
+
+
+def test_a_number_of_shots_alone_and_files_that_are_not_drawn_from(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"ways": 2, "queries": 2, "episodes": 3, "output": tmp_path / "run"}
+    files = {"train": str(data["meta"]), "test": str(data["held_out"]), "duplicates": "drop"}
+    with pytest.raises(RecipeError, match="shots: 1, 1; give each number once"):
+        nlptk.compare_methods(model=checkpoints["bert"], data=files, shots=[1, 1], **how)
+    found = nlptk.compare_methods(model=checkpoints["bert"], data=files, shots=2, **how)
+    assert [list(by_shots) for by_shots in found.accuracies.values()] == [[2]]
+    assert found.warnings == ["data.test: not read, for episodes are drawn from data.train alone"]
 
 
 def test_a_replayed_list_says_what_it_is(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
@@ -160,6 +174,10 @@ def test_an_interval_of_accuracies_ends_at_all_or_none() -> None:
     figure = mean_interval(np.array([1.0, 1.0, 0.8]), least=0.0)
     assert figure.high == 1.0
     assert figure.low == pytest.approx(scipy.stats.t.interval(0.95, 2, 2.8 / 3, scipy.stats.sem([1, 1, 0.8]))[0])
+
+
+def test_an_interval_that_is_cut_at_one_side_is_shown_by_the_other() -> None:
+    assert _shown(Figure(0.97, 0.924, 1.0)) == "0.970 ± 0.046"
 
 
 def test_meta_learning_on_the_classes_that_are_measured_is_refused(

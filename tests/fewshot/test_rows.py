@@ -53,5 +53,8 @@ def test_a_frozen_encoder_runs_once(rows: LabelledRows, tmp_path: Path, monkeypa
     rows.task.decision["pooling"] = "cls"
     assert (frozen_vectors(rows, model, batch_size=4) != first).any()
     rows.task.decision["pooling"] = "mean"
+    heads = AutoModel.from_pretrained(tmp_path / "bert", num_attention_heads=1)  # with the same weights
+    np.testing.assert_allclose(frozen_vectors(rows, heads, batch_size=4), rows.vectors(heads, batch_size=64), atol=1e-5)
+    assert np.abs(frozen_vectors(rows, heads, batch_size=4) - first).max() > 1e-3
     next(model.parameters()).data[:] += 1
     assert (frozen_vectors(rows, model, batch_size=4) != first).any()
