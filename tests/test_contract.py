@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
+from datasets import Dataset
 
 import nlptk
 from nlptk import registry, support
@@ -104,6 +105,15 @@ def assert_classifies_plainly(artifact: Path, case: Case) -> None:
             assert ours["scores"][entry["label"]] == pytest.approx(entry["score"], abs=1e-5)
 
 
+def assert_streams_data_sets(artifact: Path, case: Case) -> None:
+    """A stream over a data set, in memory or read as it goes, predicts what a call does."""
+    loaded, rows = nlptk.pipeline(artifact), case.inputs()
+    called = loaded(rows)
+    dataset = Dataset.from_list(rows)
+    for stream in (loaded.stream(dataset), loaded.stream(dataset.to_iterable_dataset())):
+        assert list(stream) == called
+
+
 def test_every_task_has_a_case() -> None:
     # what has a job of its own has a contract of its own: tests/fewshot/
     standard = {name for name in registry.tasks() if registry.get_task(name).job == Task.job}
@@ -148,6 +158,8 @@ def test_contract(
     assert_loads_plainly(outcome.result.artifact)
     if case.task == "classification":
         assert_classifies_plainly(outcome.result.artifact, case)
+    if strategy == "full":
+        assert_streams_data_sets(outcome.result.artifact, case)
 
 
 def test_the_support_matrix_says_of_every_pairing_what_the_contract_does(

@@ -45,3 +45,31 @@ def test_an_artifact_writes_the_same_in_transformers_pipeline(
     ours = nlptk.pipeline(result.artifact, device="cpu")
     assert [next(iter(row.values())).strip() for row in ours(TEXTS)] == theirs
     assert any(theirs)
+
+
+def test_an_extractive_artifact_answers_the_same_in_transformers_pipeline(tmp_path: Path) -> None:
+    texts = [" ".join(WORDS[n : n + 8]) for n in range(16)]
+    rows = [
+        {
+            "question": f"which {WORDS[n]}",
+            "context": text,
+            "answer": WORDS[n + 3],
+            "answer_start": text.index(WORDS[n + 3]),
+        }
+        for n, text in enumerate(texts)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = nlptk.train(
+        task="qa",
+        model=write_checkpoint("bert", tmp_path / "bert"),
+        data={"train": tmp_path / "rows.jsonl", "validation": "none", "test": "none"},
+        training={"max_steps": 20, "learning_rate": 5e-3, "save_strategy": "no", "disable_tqdm": True},
+        output=tmp_path / "run",
+    )
+    made: Any = transformers.pipeline("question-answering", model=str(result.artifact), device="cpu")  # type: ignore[call-overload]
+    asked = [{"question": row["question"], "context": row["context"]} for row in rows]
+    theirs, ours = made(asked, align_to_words=False), nlptk.pipeline(result.artifact, device="cpu")(asked)
+    assert [(row["answer"], row["start"], row["end"]) for row in theirs] == [
+        (row["answer"], row["start"], row["end"]) for row in ours
+    ]
+    assert len({row["answer"] for row in ours}) > 3
