@@ -66,7 +66,7 @@ class Lesson(ABC):
     per_step: int | None = None
     """Batches whose mean gradient makes a step, over all processes together; None: one of each process, times
     `training.gradient_accumulation_steps`."""
-    learning_rate: ClassVar[float | None] = None
+    learning_rate: float | None = None
     """Default of `training.learning_rate`; None: that of the strategy."""
 
     @abstractmethod

@@ -287,11 +287,11 @@ def _towards(begun: Parameters, found: Parameters) -> torch.Tensor:
 
 
 class _MetaLesson(Lesson):
-    learning_rate = 1e-3
-
     def __init__(self, method: GradientMethod, learner: Learner, rows: LabelledRows, meta: MetaOptions, *, seed: int):
         options, protocol = method.options, meta_protocol(meta, seed)
         encoder = Encoder(learner) if learner.adapted else None
+        # on a frozen encoder 1e-3 fits the projection to the classes of meta-training: on new ones it does harm
+        self.learning_rate = 1e-4 if encoder is None else 1e-3
         if encoder is None:
             vectors = frozen_vectors(rows, learner.trained, batch_size=64)
         else:  # a row shows the size

@@ -82,12 +82,14 @@ def taught_by(
         validate=plan.validate,
     )
     trainer.identity = {**run_identity(recipe, prepared, args), **plan.data}
+    before = plan.validate() if plan.validate is not None else None
     done = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
     if support is not None and method.trains == "meta" and method.settles(learner):
         method.settle(learner, support, lesson.learned())
     model = prepared.strategy.merge(prepared.trained) if whole else prepared.model
     frozen = not method.moves_encoder(learner)
-    return Taught(model, lesson.learned(), trainer, done.metrics, frozen=frozen, warnings=plan.warnings)
+    warnings = [*plan.warnings, *_no_better(before, trainer.state.best_metric)]
+    return Taught(model, lesson.learned(), trainer, done.metrics, frozen=frozen, warnings=warnings)
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,16 @@ def _plan(
     data = {f"task.meta.{split}": fingerprint(rows.rows) for split, rows in found.items()}
     validate = None if held_out is None else _validation(method, learner, lesson, held_out, meta, seed=recipe.seed)
     return _Plan(lesson, validate, data, _shared_classes(found, split_rows(prepared, "train")))
+
+
+def _no_better(before: float | None, after: float | None) -> list[str]:
+    """A warning where accuracy on the held-out episodes is no higher than without meta-training."""
+    if before is None or after is None or after > before:
+        return []
+    return [
+        f"task.meta: on the validation classes {after:.1%} are right after meta-training and {before:.1%} before: it "
+        "did not help; give it more classes or a smaller training.learning_rate, or take a method that does without"
+    ]
 
 
 def _shared_classes(found: Mapping[str, LabelledRows], own: LabelledRows) -> list[str]:

@@ -254,6 +254,30 @@ def test_a_cloze_learns_its_words(
     )
 
 
+@pytest.mark.parametrize(("rate", "told"), [(1e-12, True), (0.003, False)])
+def test_meta_training_that_does_not_help_is_told(
+    rate: float, told: bool, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    meta: dict[str, Any] = {
+        "train": str(data["meta"]),
+        "validation": str(data["held_out"]),
+        **META,
+        "episodes": 24,
+        "shots": 1,
+    }
+    meta["validation_episodes"] = 60
+    result = nlptk.train(
+        task={"name": "few_shot", "method": "prototypical", "meta": meta},
+        model=checkpoints["bert"],
+        data={"train": data["support"], "validation": "none", "test": "none", "duplicates": "keep"},
+        training={"disable_tqdm": True, "learning_rate": rate},
+        bootstrap=0,
+        output=tmp_path / "run",
+    )
+    said = [line for line in result.warnings if "on the validation classes" in line and "it did not help" in line]
+    assert bool(said) == told
+
+
 def test_what_was_not_trained_is_not_counted_and_shared_classes_are_told(
     checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
 ) -> None:

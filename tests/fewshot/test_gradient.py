@@ -24,6 +24,7 @@ from nlptk.fewshot.gradient import (
     GradientMethod,
     MetaHead,
     _Inner,
+    _reader,
     adapt,
     logits,
 )
@@ -273,7 +274,7 @@ def test_episodes_teach_a_start_from_which_the_steps_on_other_classes_go_further
             found = adapt(
                 head.begin(WAYS),
                 head.rates(),
-                [(lambda _, rows=support: rows, labels)],
+                [(_reader(None, support), labels)],
                 steps=steps,
                 moved=method.moved,
                 first_order=True,
