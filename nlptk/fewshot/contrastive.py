@@ -74,12 +74,15 @@ class PairBatches(torch.utils.data.Dataset[Batch]):
         }
 
     def _examples(self, rng: np.random.Generator) -> np.ndarray:
-        """(size,) rows, none twice."""
+        """(size,) rows, none twice and not all of one class."""
         classes = rng.permutation(self._paired)[: max(1, self._size // 4)]
         pairs = [rng.choice(self._by_class[int(label)], size=2, replace=False) for label in classes]
         sure = np.concatenate(pairs)
         rest = np.setdiff1d(np.arange(len(self._rows.labels)), sure, assume_unique=True)
         found: np.ndarray = np.concatenate([sure, rng.choice(rest, size=self._size - len(sure), replace=False)])
+        others = np.flatnonzero(self._rows.labels != self._rows.labels[found[0]])
+        if not np.isin(found, others).any():  # as with many rows of one class and few of the rest
+            found[-1] = rng.choice(others)
         return found
 
 
