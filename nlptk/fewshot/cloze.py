@@ -37,7 +37,8 @@ class Cloze(Method):
         super().__init__(options)
         self.trains = "nothing" if options.tuning == "none" else "support"
 
-    def check_names(self, names: Sequence[str]) -> None:
+    def check_names(self, names: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> None:
+        self.ids(names, tokenizer)
         given = self.options.label_words
         if given is None:
             return

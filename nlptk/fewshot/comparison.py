@@ -197,13 +197,15 @@ class _Job:
         if recipe.data.duplicates == "drop":
             rows = rows_without_repeats(rows)
         rows = with_class_names(rows, prepared.preprocessing)
-        method.check_names(rows.names)
+        method.check_names(rows.names, prepared.tokenizer)
         learned: Mapping[str, np.ndarray] = {}
+        warnings = left_random(prepared)
         frozen = False
         adapts = method.trains == "support" or method.settles(learner)
         if method.trains != "support":
             taught = taught_by(recipe, prepared, method, where, apart_from=rows, whole=not adapts)
             learned, frozen = taught.learned, taught.frozen
+            warnings += taught.warnings
             if not adapts:
                 learner = replace(learner, model=taught.model, trained=taught.model)
         elif args.gradient_accumulation_steps > 1:
@@ -216,7 +218,7 @@ class _Job:
                 f"strategy {prepared.strategy.name}: what trains changes on the way, which episodes of a few steps do "
                 "not have; use full or lora"
             )
-        return cls(recipe, method, learner, learned, rows, args, adapts, frozen, left_random(prepared))
+        return cls(recipe, method, learner, learned, rows, args, adapts, frozen, warnings)
 
     def accuracies(self, lists: Mapping[int, list[Episode]]) -> dict[int, np.ndarray]:
         """shots -> (episodes,)."""

@@ -103,7 +103,7 @@ class Method(ABC):
     def head(self, material: Material) -> Head:
         """The head of a support set."""
 
-    def check_names(self, names: Sequence[str]) -> None:
+    def check_names(self, names: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse classes that it cannot learn by their names. names: all that there are. Raises: RecipeError."""
 
     def meta_lesson(self, learner: Learner, rows: LabelledRows, meta: MetaOptions, *, seed: int) -> Lesson:

@@ -49,7 +49,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     if recipe.task["meta"] is None:
         refuse_unknown_names(prepared.task, [support])
     refuse_classes_without_rows(support)
-    method.check_names(support.names)
+    method.check_names(support.names, prepared.tokenizer)
     on_support = trains(recipe) and (method.trains == "support" or method.settles(learner_of(prepared)))
     strangers = out_of_scope_rows(prepared, recipe.data, on_support=on_support)
     taught = taught_by(recipe, prepared, method, where, support=support)

@@ -21,7 +21,8 @@ from nlptk.fewshot.cloze import Cloze
 from nlptk.fewshot.comparison import _shown
 from nlptk.fewshot.evaluation import mean_interval, paired_differences
 from nlptk.task import Figure
-from tests.fewshot.few_shot_rows import META
+from tests.fewshot.few_shot_rows import META, write_classes
+from tests.tiny_models import WORDS
 
 
 def test_methods_are_compared_on_the_same_episodes_and_a_list_replays(
@@ -60,6 +61,47 @@ def test_a_number_of_shots_alone_and_files_that_are_not_drawn_from(
     found = nlptk.compare_methods(model=checkpoints["bert"], data=files, shots=2, **how)
     assert [list(by_shots) for by_shots in found.accuracies.values()] == [[2]]
     assert found.warnings == ["data.test: not read, for episodes are drawn from data.train alone"]
+
+
+def test_classes_that_a_cloze_cannot_tell_apart_are_refused_before_any_episode(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = write_classes(tmp_path / "rows.jsonl", WORDS[20:26], 6)
+    rows.write_text(rows.read_text().replace(f'"label": "{WORDS[20]}"', '"label": "late order"'))
+    rows.write_text(rows.read_text().replace(f'"label": "{WORDS[21]}"', '"label": "late_order"'))
+    with pytest.raises(RecipeError, match="'late order' and 'late_order' have the same word"):
+        nlptk.compare_methods(
+            model=checkpoints["bert"],
+            data={"train": str(rows), "duplicates": "drop"},
+            task={
+                "name": "few_shot",
+                "method": {"name": "cloze", "template": "{text} it is {mask} ."},
+            },
+            ways=2,
+            shots=1,
+            queries=2,
+            episodes=1,
+            output=tmp_path / "run",
+        )
+
+
+def test_meta_training_that_does_not_help_is_told_in_a_comparison_too(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    other = write_classes(tmp_path / "other.jsonl", WORDS[40:43], 8)
+    meta = {"train": str(data["held_out"]), "validation": str(other), **META, "episodes": 4}
+    found = nlptk.compare_methods(
+        model=checkpoints["bert"],
+        data={"train": str(data["meta"]), "duplicates": "drop"},
+        task={"name": "few_shot", "method": "anil", "meta": meta},
+        training={"learning_rate": 1e-12, "disable_tqdm": True},
+        ways=2,
+        shots=1,
+        queries=2,
+        episodes=2,
+        output=tmp_path / "run",
+    )
+    assert any(line.startswith("anil: task.meta: on the validation classes") for line in found.warnings)
 
 
 def test_a_replayed_list_says_what_it_is(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
