@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
+from nlptk.data.problems import conflict_lines
 from nlptk.environment import Watch
 from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.fewshot.adapting import teach
@@ -199,7 +200,7 @@ class _Job:
         rows = with_class_names(rows, prepared.preprocessing)
         method.check_names(rows.names, prepared.tokenizer)
         learned: Mapping[str, np.ndarray] = {}
-        warnings = left_random(prepared)
+        warnings = [*conflict_lines(prepared.data.report.conflicts), *left_random(prepared)]
         frozen = False
         adapts = method.trains == "support" or method.settles(learner)
         if method.trains != "support":

@@ -104,6 +104,23 @@ def test_meta_training_that_does_not_help_is_told_in_a_comparison_too(
     assert any(line.startswith("anil: task.meta: on the validation classes") for line in found.warnings)
 
 
+def test_texts_of_two_classes_are_told(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    rows = write_classes(tmp_path / "rows.jsonl", WORDS[20:24], 6)
+    both = [{"text": "late again", "label": label} for label in WORDS[20:22]]
+    rows.write_text(rows.read_text() + "".join(json.dumps(row) + "\n" for row in both))
+    found = nlptk.compare_methods(
+        model=checkpoints["bert"],
+        data={"train": str(rows), "duplicates": "drop"},
+        methods=["prototypical"],
+        ways=2,
+        shots=1,
+        queries=2,
+        episodes=2,
+        output=tmp_path / "run",
+    )
+    assert any("different labels" in line for line in found.warnings)
+
+
 def test_a_replayed_list_says_what_it_is(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
     keys: dict[str, Any] = {"model": checkpoints["bert"], "data": {"train": data["meta"], "duplicates": "drop"}}
     first = nlptk.compare_methods(**keys, output=tmp_path / "one", ways=3, shots=[2], queries=3, episodes=4)
