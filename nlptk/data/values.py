@@ -237,6 +237,10 @@ class LabelValues:
         return pa.array(values, pa.list_(pa.int32()))
 
 
+_BOOLEANS = {"True": True, "False": False}
+"""Cells as Python and pandas write them, which are not JSON."""
+
+
 @dataclass
 class JsonValues:
     """Nested values, kept as JSON text until the type of all of them is known (`type` grows with every batch).
@@ -261,7 +265,8 @@ class JsonValues:
             return
         for place, cell in enumerate(raw):
             try:
-                raw[place] = json.loads(cell) if cell.strip() else None
+                known = _BOOLEANS.get(cell)
+                raw[place] = json.loads(cell) if known is None and cell.strip() else known
             except (ValueError, RecursionError) as error:
                 _note(wrong, place, f"{self.role} is not JSON: {error}")
 

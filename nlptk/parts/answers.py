@@ -57,7 +57,7 @@ def read_answers(row: dict[str, Any]) -> dict[str, Any]:
         row["answer"] = gold.text
         if "answer_start" in row:
             row["answer_start"] = gold.start
-    if (golds := gold_answers(row)) and str(row.get("is_impossible")).lower() in ("true", "1", "1.0"):
+    if str(row.get("is_impossible")).lower() in ("true", "1", "1.0") and (golds := gold_answers(row)):
         raise ValueError(f"is_impossible beside the answer {golds[0].text[:40]!r}; take away the one or the other")
     return row
 

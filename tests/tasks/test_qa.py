@@ -17,9 +17,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoModelForQuestionAnswering, GemmaConfig, PreTrainedTokenizerFast
 
 from nlptk import registry
+from nlptk.data import load_splits
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.metrics import answer_figures
 from nlptk.parts.spans import best_spans, span_loss
+from nlptk.recipe import DataSettings
 from nlptk.report.sections import check_section
 from nlptk.task import Features, Ledger, Preprocessing
 from tests.tiny_models import write_checkpoint
@@ -137,6 +139,32 @@ def test_rows_that_say_whether_they_are_impossible_are_read_as_others() -> None:
     read = registry.get_task("qa").read_row
     for row in ({"answer": "Vistula", "is_impossible": False}, {"answers": NONE, "is_impossible": True}):
         assert read({"context": CONTEXT, **row})["is_impossible"] == row["is_impossible"]
+
+
+def test_cells_and_objects_say_alike_whether_a_row_is_impossible(tmp_path: Path) -> None:
+    """As pandas writes cells, True and False; as SQuAD has them, true and false; as parquet keeps them."""
+    rows = [
+        {
+            "question": "which river",
+            "context": CONTEXT,
+            "answer": "Vistula",
+            "answer_start": 21,
+            "is_impossible": False,
+        },
+        {"question": "which lake", "context": CONTEXT, "answer": "", "answer_start": None, "is_impossible": True},
+    ]
+    frame = Dataset.from_list(rows)
+    frame.to_csv(tmp_path / "rows.csv")
+    frame.to_json(tmp_path / "rows.jsonl")
+    frame.to_parquet(tmp_path / "rows.parquet")
+    assert "True" in (tmp_path / "rows.csv").read_text()
+    qa = registry.get_task("qa")
+    for name in ("rows.csv", "rows.jsonl", "rows.parquet"):
+        settings = DataSettings(train=str(tmp_path / name), validation="none", test="none")
+        found = load_splits(settings, qa.columns, seed=0, rules=qa.rules()).train
+        assert found is not None
+        assert found["is_impossible"][:] == [False, True]
+        assert [text or "" for text in found["answer"]] == ["Vistula", ""]
 
 
 @pytest.mark.parametrize("method", ["extractive", "generative"])
