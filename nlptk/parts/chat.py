@@ -118,8 +118,8 @@ def conversation_prompt(
     end = ids[-room:]
     while len(ids) > room and rest and (said := rest[0]["content"]):
         places = _encode(tokenizer, said)[1]
-        surplus = min(len(ids) - room, len(places))
-        rest = [{**rest[0], "content": said[places[surplus - 1][1] :] if places else ""}, *rest[1:]]
+        last = places[: len(ids) - room][-1][1] if places else len(said)
+        rest = [{**rest[0], "content": said[max(1, last) :]}, *rest[1:]]  # some tokens have no character
         ids = _prompt_ids(tokenizer, [*system, *rest])
     ids = ids if len(ids) <= room else end  # there is no room even for what stands around it
     return ids, len(whole) - len(ids)
@@ -209,14 +209,14 @@ def _turns(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], whol
         if message["role"] != ASSISTANT:
             continue
         through = _render(tokenizer, messages[: place + 1])
-        before = _before(tokenizer, messages[:place], through)
+        before = _before(tokenizer, messages[:place])
         if whole.startswith(through) and through.startswith(before):
             turn = whole[len(before) : len(through)]
         else:
             turn = _closed(through, len(_shared(before, through)), message["content"], tokenizer.eos_token)
-            before = _shared(before, whole)  # and of the turn perhaps its first characters
-            begin = next((n for n in range(len(turn)) if whole.startswith(before[: len(before) - n] + turn)), 0)
-            before = before[: len(before) - begin]
+            end = len(_shared(before, whole))  # behind what stands before the turn, or some of its characters later
+            begin = next((n for n in range(end, max(-1, end - len(turn)), -1) if whole.startswith(turn, n)), end)
+            before = whole[:begin]
         if not turn or not whole.startswith(before + turn):
             raise UnsupportedError(
                 "messages: the tokenizer's chat template renders the beginning of a conversation otherwise once it "
@@ -227,15 +227,12 @@ def _turns(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], whol
     return found
 
 
-def _before(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], through: str) -> str:
-    """What the answer to the messages follows. through: the conversation with the answer. Where the assistant speaks
-    first, what a prompt for an answer adds to any conversation ends what it follows."""
+def _before(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+    """What the answer to the messages follows. Where the assistant speaks first: what any two such answers share."""
     if messages:
         return str(_render(tokenizer, messages, add_generation_prompt=True))
-    one = _render(tokenizer, _PROBE[:1])
-    prompt = _render(tokenizer, _PROBE[:1], add_generation_prompt=True)
-    added = prompt[len(_shared(one, prompt)) :]
-    return through[: through.find(added) + len(added)] if added in through else ""
+    one, other = (_render(tokenizer, [{"role": ASSISTANT, "content": content}]) for content in "ab")
+    return _shared(one, other)
 
 
 def _shared(one: str, other: str) -> str:

@@ -133,7 +133,7 @@ def test_a_turn_may_say_what_the_template_does(template: str, content: str, toke
     assert (first, last[:19]) == (f"{content}<|im_end|>\n", "thank you<|im_end|>")
 
 
-@pytest.mark.parametrize("template", [CHATML, UNMARKED, PHI3])
+@pytest.mark.parametrize("template", [CHATML, UNMARKED, PHI3, QWEN3])
 def test_where_the_assistant_speaks_first_the_head_of_its_turn_is_not_learnt(
     template: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
