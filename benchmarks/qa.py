@@ -123,11 +123,15 @@ def best_answers(logits: Any, features: Dataset, rows: Dataset) -> tuple[list[st
     return texts, [a - b if np.isfinite(b) else 1e4 for a, b in zip(none, scores, strict=True)]
 
 
-def judged(texts: list[str], rows: Dataset, name: str = "") -> dict[str, Any]:
-    """EM and F1 of answers ("" for none), and under `each` those of every question."""
+def judged(texts: list[str], rows: Dataset, name: str = "") -> dict[str, list[float]]:
+    """EM and F1 of every question. texts: the answers, "" for none."""
     scores = score_answers(texts, [[answer["text"] for answer in answers] for answers in rows["answers"]])
-    each = {f"{name}EM": scores.exact_match.tolist(), f"{name}F1": scores.f1.tolist()}
-    return {**{key: statistics.mean(values) for key, values in each.items()}, "each": each}
+    return {f"{name}EM": scores.exact_match.tolist(), f"{name}F1": scores.f1.tolist()}
+
+
+def outcome(seconds: float, each: dict[str, list[float]]) -> dict[str, Any]:
+    """What a contender returns: means, and under `each` the figures of every question."""
+    return {"seconds": seconds, **{name: statistics.mean(values) for name, values in each.items()}, "each": each}
 
 
 def run_qa(args: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -152,18 +156,18 @@ def run_qa(args: argparse.Namespace, folder: str) -> dict[str, Any]:
         data_collator=default_data_collator if args.padding == "max_length" else DataCollatorWithPadding(tokenizer),
     )
     started = get_last_checkpoint(folder) if args.keep else None
-    found: dict[str, Any] = {"seconds": trainer.train(resume_from_checkpoint=started).metrics["train_runtime"]}
+    seconds = trainer.train(resume_from_checkpoint=started).metrics["train_runtime"]
     told: dict[str, tuple[list[str], list[float]]] = {}
     for split in ("validation", "test"):
         inputs = features[split].remove_columns(["row", "offset_mapping", "start_positions", "end_positions"])
         told[split] = best_answers(trainer.predict(inputs).predictions, features[split], rows[split])
     golds = [[answer["text"] for answer in answers] for answers in rows["validation"]["answers"]]
     tuned = best_threshold(told["validation"][0], golds, told["validation"][1])[1]
+    each: dict[str, list[float]] = {}
     for name, threshold in (("", 0.0), ("tuned ", tuned)):
         said = ["" if margin > threshold else text for text, margin in zip(*told["test"], strict=True)]
-        of_name = judged(said, rows["test"], name)
-        found |= of_name | {"each": found.get("each", {}) | of_name["each"]}
-    return found
+        each |= judged(said, rows["test"], name)
+    return outcome(seconds, each)
 
 
 def write(path: Path, rows: Dataset) -> Path:
@@ -195,9 +199,9 @@ def with_nlptk(args: argparse.Namespace, folder: str) -> dict[str, Any]:
     )
     rows = read(args.data / "test.json", args.rows)
     said = nlptk.pipeline(result.artifact)(rows.select_columns(["question", "context"]).to_list())
-    found = judged([answer["answer"] for answer in said], rows)
+    found = outcome(result.metrics["train_runtime"], judged([answer["answer"] for answer in said], rows))
     assert abs(found["F1"] - result.metrics["test_f1"]) < 1e-9, "what is served is what was measured"
-    return {"seconds": result.metrics["train_runtime"], **found}
+    return found
 
 
 def unseen(args: argparse.Namespace, folder: str) -> dict[str, float]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SHOWN = 20
+ROWS_AT_ONCE = 1000
 PLACE = "{source}"
 T5_LANGUAGES = {"en": "English", "de": "German", "fr": "French", "ro": "Romanian"}
 """What T5 was pretrained to translate between (Raffel et al. 2020, appendix D)."""
@@ -92,8 +93,9 @@ class Translation(TextToText):
         source, target = self.settings.source_lang, self.settings.target_lang
         if source is not None and source == target:
             raise RecipeError(f"task.target_lang: {target!r} is task.source_lang too; give the other language")
-        pairs = [pair for pair in train["translation"] if pair] if "translation" in train.column_names else []
-        languages = pairs[0] if pairs else {}  # every row has the keys of all, with None for what it lacks
+        pairs = train["translation"] if "translation" in train.column_names else []
+        # every row has the keys of all, with None for what it lacks
+        languages: dict[str, Any] = next((pair for pair in pairs if pair), {})
         if languages and not (source and target):
             raise RecipeError(
                 "task.source_lang, task.target_lang: missing; the rows have their texts by language: give two of "
@@ -110,16 +112,16 @@ class Translation(TextToText):
                     )
 
     def check_rows(self, rows: Dataset, split: str) -> None:
-        roles = _roles(rows)
-        for language, texts in (
-            (self.settings.source_lang, _given(roles, "source", self.settings.source_lang)),
-            (self.settings.target_lang, _given(roles, "target", self.settings.target_lang)),
-        ):
+        if "translation" not in rows.column_names:
+            return  # whose rows have both texts, or are bad ones
+        for role, language in (("source", self.settings.source_lang), ("target", self.settings.target_lang)):
+            batches = (_given(batch, role, language) for batch in rows.iter(ROWS_AT_ONCE))
+            texts = (text for batch in batches for text in batch)
             if lacking := [place for place, text in enumerate(texts) if not text]:
                 first = rows[lacking[0]]
                 raise DataError(
                     f"{split}: {first['source_file']}, row {first['source_row']}: no text for {language!r} (rows like "
-                    f"it: {len(lacking)} of {len(texts)}); drop them, or give task.source_lang and task.target_lang as "
+                    f"it: {len(lacking)} of {len(rows)}); drop them, or give task.source_lang and task.target_lang as "
                     "the rows name them"
                 )
 

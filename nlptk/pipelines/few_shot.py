@@ -67,8 +67,7 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
     if not isinstance(examples, Iterable):
         raise DataError(f"class {name!r}: examples is {type(examples).__name__}; give a list of texts")
     given = task.settings.class_names
-    words = {name: given[name]} if isinstance(given, Mapping) and name in given else {}
-    own = class_words([name], words) if given else []
+    own = class_words([name], given if isinstance(given, Mapping) else {}) if given else []
     texts = _checked([*examples, *own], name, support, names)
     vectors = _vectors(loaded, texts, name)
     labels = np.concatenate([support.labels, np.full(len(texts), len(names), dtype=np.int64)])

@@ -144,11 +144,12 @@ def resolve_recipe(
     Raises: RecipeError naming the key, what came and the cure.
     """
     where = recipe_name(source)
+    own = given_values(source, {}, ())
     try:
-        recipe = PretrainRecipe.model_validate(given_values(source, keys, overrides))
+        recipe = PretrainRecipe.model_validate(given_values(own, keys, overrides))
+        _refuse_a_card_of_other_text(recipe, own, where=where)
     except ValidationError as error:
         raise RecipeError(faults(error, PretrainRecipe, where=where)) from None
-    _refuse_a_card_of_other_text(recipe, given_values(source, {}, ()), where=where)
     return recipe
 
 
