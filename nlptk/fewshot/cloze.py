@@ -14,6 +14,7 @@ from torch.nn import functional
 from nlptk.errors import RecipeError
 from nlptk.fewshot.contract import Batch, Learner, Lesson, Material, Method
 from nlptk.fewshot.rows import LabelledRows, row_vectors
+from nlptk.fewshot.sharing import Share
 from nlptk.parts.class_names import spoken
 from nlptk.parts.cloze import word_ids, word_rows
 from nlptk.parts.methods import ClozeOptions
@@ -67,36 +68,39 @@ class Cloze(Method):
             weight, bias = word_rows(material.model, ids)
         return Head(weight.float().cpu().numpy(), bias.float().cpu().numpy(), unit_length=False)
 
-    def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson:
-        return _Masks(self, learner, rows, batch_size=batch_size, seed=seed)
+    def support_lesson(
+        self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int, share: Share
+    ) -> Lesson:
+        batches = _RowBatches(rows, batch_size=batch_size, seed=seed, share=share)
+        return _Masks(learner, self.ids(rows.names, learner.tokenizer), batches, share)
 
 
 class _RowBatches(torch.utils.data.Dataset[Batch]):
     """Item i: rows of the i-th batch of a seeded order; the same batches in every pass, whose order alone changes."""
 
-    def __init__(self, rows: LabelledRows, *, batch_size: int, seed: int):
+    def __init__(self, rows: LabelledRows, *, batch_size: int, seed: int, share: Share):
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(rows.labels), generator=generator).tolist()
         self._chosen = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        self._rows = rows
+        self._rows, self._share = rows, share
 
     def __len__(self) -> int:
         return len(self._chosen)
 
     def __getitem__(self, index: int) -> Batch:
         chosen = self._chosen[index]
-        return {**self._rows.batch(chosen), LABELS: torch.from_numpy(self._rows.labels[chosen])}
+        return {**self._rows.batch(self._share.of(chosen)), LABELS: torch.from_numpy(self._rows.labels[chosen])}
 
 
 class _Masks(Lesson):
-    def __init__(self, method: Cloze, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int):
-        self._learner = learner
-        self._ids = method.ids(rows.names, learner.tokenizer)
+    def __init__(self, learner: Learner, ids: Sequence[Sequence[int]], batches: _RowBatches, share: Share):
+        self._learner, self._ids, self._share = learner, ids, share
         self.module, self.groups = learner.trained, learner.groups
-        self.batches = _RowBatches(rows, batch_size=batch_size, seed=seed)
+        self.batches = batches
 
     def loss(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        labels = batch[LABELS]
         read = {name: value for name, value in batch.items() if name != LABELS}
-        vectors = row_vectors(self._learner.task, module, read)
+        vectors = self._share.whole(row_vectors(self._learner.task, module, read))[: len(labels)]
         weight, bias = word_rows(self._learner.model, self._ids)
-        return functional.cross_entropy(vectors @ weight.T + bias, batch[LABELS])
+        return functional.cross_entropy(vectors @ weight.T + bias, labels)

@@ -23,6 +23,7 @@ from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies, mean
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.fewshot.settings import check_head, make_method_of, settled, trains
+from nlptk.fewshot.sharing import ALONE
 from nlptk.fewshot.teaching import BATCH, empty_material, learner_of, lesson_arguments, taught_by
 from nlptk.recipe import Recipe, make_recipe, to_yaml
 from nlptk.report import sections, write_report
@@ -247,7 +248,7 @@ class _Job:
         if self.method.trains != "support":
             return self.method.settle(self.learner, support, self.learned)
         size = int(self.recipe.training.get("per_device_train_batch_size", BATCH))
-        lesson = self.method.support_lesson(self.learner, support, batch_size=size, seed=self.recipe.seed)
+        lesson = self.method.support_lesson(self.learner, support, batch_size=size, seed=self.recipe.seed, share=ALONE)
         return teach(lesson, self.args, self.recipe.optimizer)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from nlptk.fewshot.rows import LabelledRows
+from nlptk.fewshot.sharing import Share
 from nlptk.parts.methods import MetaOptions
 from nlptk.parts.support import Head
 from nlptk.strategies.contract import Group
@@ -64,7 +65,7 @@ class Lesson(ABC):
     groups: Sequence[Group]
     batches: torch.utils.data.Dataset[Batch]
     per_step: int | None = None
-    """Batches whose mean gradient makes a step, over all processes together; None: one of each process, times
+    """Batches whose mean gradient makes a step, dealt out to the processes; None: one that they share, times
     `training.gradient_accumulation_steps`."""
     learning_rate: float | None = None
     """Default of `training.learning_rate`; None: that of the strategy."""
@@ -122,6 +123,8 @@ class Method(ABC):
         """Move what trains to a support set, in place. learned: as in `Material`."""
         raise NotImplementedError
 
-    def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson:
-        """Training on the support set."""
+    def support_lesson(
+        self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int, share: Share
+    ) -> Lesson:
+        """Training on the support set. batch_size: rows of a batch, over all processes; share: this one's."""
         raise NotImplementedError

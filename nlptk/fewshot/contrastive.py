@@ -17,6 +17,7 @@ from nlptk.errors import DataError, MissingExtraError
 from nlptk.fewshot.contract import Batch, Learner, Lesson
 from nlptk.fewshot.linear_probe import LinearProbe
 from nlptk.fewshot.rows import LabelledRows, row_vectors
+from nlptk.fewshot.sharing import ALONE, Share
 from nlptk.parts.methods import ContrastiveOptions
 
 FIRST, SECOND, SAME = "first", "second", "same"
@@ -30,18 +31,21 @@ class Contrastive(LinearProbe):
     trains = "support"
     least = 2
 
-    def support_lesson(self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int) -> Lesson:
-        return _Pairs(self.options, learner, rows, batch_size=batch_size, seed=seed)
+    def support_lesson(
+        self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int, share: Share
+    ) -> Lesson:
+        batches = PairBatches(rows, batch_size=batch_size, passes=self.options.passes, seed=seed, share=share)
+        return _Pairs(self.options, learner, batches, share)
 
 
 class PairBatches(torch.utils.data.Dataset[Batch]):
     """Item i: the examples of batch i and pairs among them; a function of i and the seed.
 
     Half of the places of a batch go to classes with two examples or more, two at a time, so that there are pairs of one
-    class among many classes too.
+    class among many classes too. share: whose examples to read; the pairs are those of the whole batch.
     """
 
-    def __init__(self, rows: LabelledRows, *, batch_size: int, passes: float, seed: int):
+    def __init__(self, rows: LabelledRows, *, batch_size: int, passes: float, seed: int, share: Share = ALONE):
         counts = np.bincount(rows.labels)
         self._paired = np.flatnonzero(counts >= 2)
         if not len(self._paired) or (counts > 0).sum() < 2:
@@ -49,7 +53,7 @@ class PairBatches(torch.utils.data.Dataset[Batch]):
                 f"{rows.where}: contrastive learning needs pairs of one class and of two; every class has one example, "
                 "or there is one class: give more examples, or use task.method=prototypical"
             )
-        self._rows, self._seed = rows, seed
+        self._rows, self._seed, self._share = rows, seed, share
         self._by_class = {int(label): np.flatnonzero(rows.labels == label) for label in np.unique(rows.labels)}
         self._size = min(max(4, batch_size), len(rows.labels))
         self._count = max(1, math.ceil(passes * len(rows.labels) / self._size))
@@ -67,7 +71,7 @@ class PairBatches(torch.utils.data.Dataset[Batch]):
         count = max(1, min(len(alike), len(other)))
         picked = np.concatenate([rng.permutation(alike)[:count], rng.permutation(other)[:count]])
         return {
-            **self._rows.batch(chosen.tolist()),
+            **self._rows.batch(self._share.of(chosen.tolist())),
             FIRST: torch.from_numpy(first[picked]),
             SECOND: torch.from_numpy(second[picked]),
             SAME: torch.from_numpy(same[picked].astype(np.float32)),
@@ -87,17 +91,15 @@ class PairBatches(torch.utils.data.Dataset[Batch]):
 
 
 class _Pairs(Lesson):
-    def __init__(
-        self, options: ContrastiveOptions, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int
-    ):
-        self._learner, self._loss = learner, _loss_from_embeddings(options.loss)
+    def __init__(self, options: ContrastiveOptions, learner: Learner, batches: PairBatches, share: Share):
+        self._learner, self._share, self._loss = learner, share, _loss_from_embeddings(options.loss)
         self.module, self.groups = learner.trained, learner.groups
-        self.batches = PairBatches(rows, batch_size=batch_size, passes=options.passes, seed=seed)
+        self.batches = batches
 
     def loss(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         first, second, same = batch[FIRST], batch[SECOND], batch[SAME]
         read = {name: value for name, value in batch.items() if name not in (FIRST, SECOND, SAME)}
-        vectors = row_vectors(self._learner.task, module, read)
+        vectors = self._share.whole(row_vectors(self._learner.task, module, read))
         return self._loss([vectors[first], vectors[second]], same)
 
 

@@ -18,6 +18,7 @@ from nlptk.fewshot.episodes import Protocol, check_disjoint
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.fewshot.settings import make_method_of
+from nlptk.fewshot.sharing import Share
 from nlptk.fewshot.training import LessonTrainer, Validate
 from nlptk.parts.methods import MetaOptions
 from nlptk.recipe import Recipe
@@ -116,7 +117,9 @@ def _plan(
     if method.trains == "support":
         assert support is not None
         size = int(recipe.training.get("per_device_train_batch_size", BATCH))
-        lesson = method.support_lesson(learner, support, batch_size=size, seed=recipe.seed)
+        state = PartialState()
+        share = Share(state.process_index, state.num_processes)
+        lesson = method.support_lesson(learner, support, batch_size=size, seed=recipe.seed, share=share)
         return _Plan(lesson, None, {"examples of a batch": size})
     if method.trains == "nothing" or meta is None:
         return None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sized
+from typing import Any, cast
 
 import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import speed_metrics
 
 from nlptk.fewshot.contract import Batch, Lesson
+from nlptk.fewshot.sharing import SharedOrder
 from nlptk.strategies.contract import Strategy
 from nlptk.task import Task
+from nlptk.training.sampling import EpochSampler
 from nlptk.training.trainer import NlptkTrainer, Optimization
 
 Validate = Callable[[], float]
@@ -44,8 +46,15 @@ class LessonTrainer(NlptkTrainer):
         )
         self._lesson, self._measure = lesson, validate
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        if self._lesson.per_step is not None:
+            return super()._get_train_sampler(train_dataset)
+        seed, size = self.args.data_seed or 0, len(cast(Sized, self._lesson.batches))
+        self._sampler = SharedOrder(size, seed=seed, processes=self.args.world_size)
+        return self._sampler
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
-        """Batches of an optimizer step, on all processes together: each counts alike."""
+        """Batches of an optimizer step, of every process: each counts alike."""
         return torch.tensor(len(batch_samples) * self.args.world_size, device=device)
 
     def compute_loss(

@@ -137,7 +137,7 @@ class NlptkTrainer(SafeTrainer):
         """When what trains changed: (global step, names of the groups that train from it on)."""
         return self._schedule.stages(self.state.global_step)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int]:
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         rows: Any = self.train_dataset
         # packed rows and stored features have no padding to save, and no lengths
         has_lengths = "length" in getattr(rows, "column_names", ())

@@ -81,6 +81,31 @@ def test_a_model_without_training_is_made_once(folder: Path, monkeypatch: pytest
         torch.testing.assert_close(two[key], value, msg=key)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [{"name": "contrastive", "passes": 2}, {"name": "contrastive", "passes": 2, "loss": "cosent"}, {"name": "cloze"}],
+    ids=["contrastive", "cosent", "cloze"],
+)
+def test_training_on_the_support_set_on_two_processes_makes_the_model_of_one(
+    method: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A batch of five rows is shared: three are read by each, one of them twice."""
+    monkeypatch.chdir(folder)
+    name = request.node.callspec.id
+    recipe = {
+        "task": {"name": "few_shot", "method": method},
+        "data": {"train": "support.jsonl", "duplicates": "keep"},
+        "optimizer": "sgd",
+        "training": {**QUIET, "learning_rate": 0.05, "num_train_epochs": 1, "per_device_train_batch_size": 5},
+    }
+    write(folder, name, recipe)
+    called = torchrun("-m", "nlptk", "train", f"{name}.yaml", f"output={name}-train-two", cwd=folder)
+    assert called.code == 0, called.err[-3000:]
+    alone = nlptk.train(f"{name}.yaml", output=f"{name}-train-one")
+    assert_same_models(alone.artifact, folder / f"{name}-train-two" / "model")
+    assert moved(folder / "bert", alone.artifact)
+
+
 @pytest.mark.parametrize("method", ["prototypical", "maml"])
 def test_meta_training_on_two_processes_makes_the_model_of_one(
     method: str, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,12 +123,24 @@ def test_meta_training_on_two_processes_makes_the_model_of_one(
     called = torchrun("-m", "nlptk", "train", f"{method}.yaml", f"output={method}-train-two", cwd=folder)
     assert called.code == 0, called.err[-3000:]
     alone = nlptk.train(f"{method}.yaml", output=f"{method}-train-one")
+    assert_same_models(alone.artifact, folder / f"{method}-train-two" / "model")
+    assert moved(folder / "bert", alone.artifact) == (method == "prototypical")
+
+
+def assert_same_models(one: Path, two: Path) -> None:
     for name in ("support.safetensors", "model.safetensors"):
-        one, two = load_file(alone.artifact / name), load_file(folder / f"{method}-train-two" / "model" / name)
-        assert sorted(one) == sorted(two)
-        for key, value in one.items():
-            torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4, msg=f"{name}: {key}")
-    start = load_file(folder / "bert" / "model.safetensors")
-    after = load_file(alone.artifact / "model.safetensors")
-    moved = any(not torch.equal(start[key], value) for key, value in after.items() if key in start)
-    assert moved == (method == "prototypical")
+        expected, found = load_file(one / name), load_file(two / name)
+        assert sorted(expected) == sorted(found)
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, atol=1e-5, rtol=1e-4, msg=f"{name}: {key}")
+
+
+def moved(checkpoint: Path, artifact: Path) -> bool:
+    """Whether training changed weights of the encoder."""
+    start, after = (
+        {key.removeprefix("bert."): value for key, value in load_file(folder / "model.safetensors").items()}
+        for folder in (checkpoint, artifact)
+    )
+    shared = start.keys() & after.keys()
+    assert len(shared) > 10
+    return any(not torch.equal(start[key], after[key]) for key in shared)
