@@ -67,6 +67,16 @@ def is_blank(text: str) -> bool:
     return not text.isascii() and all(mark.isspace() or unicodedata.category(mark) == "Cf" for mark in text)
 
 
+def half_pair(text: str) -> str | None:
+    """What is wrong with a text that has no UTF-8 form, and that no file and no tokenizer takes; or None."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return f"holds half a surrogate pair at character {error.start}"
+    return None
+
+
 def text_fault(value: Any) -> str | None:
     """Why a value is no text to learn from, or None."""
     if type(value) is not str:
@@ -75,12 +85,7 @@ def text_fault(value: Any) -> str | None:
         return f"is {described(value)}"
     if "\0" in value:
         return f"holds a NUL byte at character {value.index(chr(0))}"
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            return f"holds half a surrogate pair at character {error.start}"
-    return None
+    return half_pair(value)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 from nlptk.data.cache import disk_errors
 from nlptk.data.formats import BATCH_ROWS
 from nlptk.data.text_files import written_format
+from nlptk.data.values import half_pair
 from nlptk.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,18 +74,9 @@ def _json(row: Any, path: Path, number: int) -> str:
     try:
         value = dict(row) if isinstance(row, Mapping) else row
         text = json.dumps(value, ensure_ascii=False, default=_plain)
-        return text if _encodable(text) else json.dumps(value, default=_plain)
+        return json.dumps(value, default=_plain) if half_pair(text) else text
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}, row {number}: cannot be written as JSON: {error}") from error
-
-
-def _encodable(text: str) -> bool:
-    """Whether a text has a UTF-8 form; half a surrogate pair has none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _plain(value: Any) -> Any:
@@ -131,7 +123,7 @@ def _write_delimited(path: Path, text: TextIO, rows: Iterable[Row], delimiter: s
 def _cell(value: Any, path: Path, number: int) -> str:
     if value is None:
         return ""
-    if isinstance(value, str) and _encodable(value):
+    if isinstance(value, str) and not half_pair(value):
         return value
     return _json(value, path, number)
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
+from nlptk.data.values import half_pair
 from nlptk.parts.tags import spans_of, tags_of
 from nlptk.parts.words import word_places
 from nlptk.task import Figure, Section
@@ -37,10 +38,8 @@ def check_tokens(tokens: Any) -> None:
     text = "".join(tokens)
     if not text or text.isspace():
         raise ValueError("tokens holds no text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("tokens holds half a surrogate pair") from None
+    if fault := half_pair(text):
+        raise ValueError(f"tokens {fault}")
 
 
 def check_entities(entities: Any, text: str) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from nlptk.report import sections, write_report
 from nlptk.task import Figure, Scores
 from nlptk.training.features import cut_warnings, make_features
 from nlptk.training.inference import run_features
-from nlptk.training.preparation import known_labels, token_fetch
+from nlptk.training.preparation import token_fetch, usable_rows
 from nlptk.training.reporting import context, data_sections, headline, ledger_section, length_section, result_sections
 
 
@@ -69,7 +69,7 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
     columns, settings = rows_as_trained(loaded.manifest, task.columns, settings)
     rows, found = read_rows(source, columns, settings=settings, labels=task.labels, targets=True, rules=task.rules())
-    rows, unseen = known_labels(task, rows, "rows", how=settings.unseen_labels)
+    rows, unseen = usable_rows(task, rows, "rows", how=settings.unseen_labels)
     if unseen:
         found.dropped.extend(unseen)
         found.rows["rows"], found.fingerprint = len(rows), fingerprint(rows)

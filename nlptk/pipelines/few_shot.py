@@ -23,7 +23,7 @@ from transformers.pipelines.base import Pipeline as TransformersPipeline
 
 from nlptk import artifact
 from nlptk.data.normalize import text_key
-from nlptk.data.values import is_blank
+from nlptk.data.values import half_pair, text_fault
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.fewshot.contract import Material
 from nlptk.fewshot.methods import make_method
@@ -58,7 +58,8 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
     if not isinstance(name, str) or not name.strip():
         came = "is empty" if isinstance(name, str) else f"is {type(name).__name__}, not text"
         raise DataError(f"class {name!r}: its name {came}; give one")
-    _writable(name, f"class {name!r}")
+    if fault := half_pair(name):
+        raise DataError(f"class {name!r}: its name {fault}; it was decoded wrongly, read it anew")
     name = name.strip()
     if alike := [known for known in names if _folded(known) == _folded(name)]:
         raise DataError(f"class {name!r}: is there already{f' as {alike[0]!r}' * (alike[0] != name)}; give another")
@@ -109,10 +110,8 @@ def _checked(examples: Iterable[str], name: str, support: Support, names: list[s
     known = {text_key([text]): names[label] for text, label in zip(support.texts, support.labels, strict=True)}
     found: dict[bytes, str] = {}
     for place, text in enumerate(examples):
-        if not isinstance(text, str) or is_blank(text):
-            came = "empty" if isinstance(text, str) else f"{type(text).__name__}, not text"
-            raise DataError(f"class {name!r}: example {place} is {came}; every one needs a text")
-        _writable(text, f"class {name!r}: example {place}")
+        if fault := text_fault(text):
+            raise DataError(f"class {name!r}: example {place} {fault}; mend it, or leave it out")
         key = text_key([text])
         if key in known:
             raise DataError(
@@ -128,16 +127,6 @@ def _checked(examples: Iterable[str], name: str, support: Support, names: list[s
 def _folded(name: str) -> str:
     """Names that people would take for the same one are the same so."""
     return unicodedata.normalize("NFKC", name).strip().casefold()
-
-
-def _writable(text: str, where: str) -> None:
-    """Raises: DataError for half a surrogate pair, which no file and no tokenizer takes."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{where}: {error.reason} at {error.start}; the text was decoded wrongly, read it anew"
-        ) from None
 
 
 def _vectors(loaded: Pipeline, texts: list[str], name: str) -> np.ndarray:

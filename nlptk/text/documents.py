@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nlptk.data.cache import file_digest, key_of
 from nlptk.data.text_files import open_text, reading
+from nlptk.data.values import half_pair
 from nlptk.errors import DataError
 from nlptk.nearest import did_you_mean
 from nlptk.text.option_names import Named, in_recipe
@@ -74,10 +75,8 @@ class Corpus:
         if not isinstance(value, str):
             had = ", ".join(sorted(row)) if isinstance(row, dict) else f"a {type(row).__name__}, not an object"
             raise DataError(f"{where}: no text in column {self.column!r} (it has: {had}); set {self.named('column')}")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{where}: {self.column} holds half a surrogate pair; mend the row") from None
+        if fault := half_pair(value):
+            raise DataError(f"{where}: {self.column} {fault}; mend the row")
         return value.strip()
 
 

@@ -76,7 +76,7 @@ def make_task(recipe: Recipe, data: Splits) -> Task:
     assert data.train is not None
     task.fit(data.train)
     for split, rows in present(data).items():
-        known, dropped = known_labels(task, rows, split, how=recipe.data.unseen_labels)
+        known, dropped = usable_rows(task, rows, split, how=recipe.data.unseen_labels)
         if dropped:
             setattr(data, split, known)
             data.report.fingerprints[split], data.report.rows[split] = fingerprint(known), len(known)
@@ -84,12 +84,13 @@ def make_task(recipe: Recipe, data: Splits) -> Task:
     return task
 
 
-def known_labels(
+def usable_rows(
     task: Task, rows: Dataset, split: str, *, how: Literal["refuse", "drop", "keep"]
 ) -> tuple[Dataset, list[dict[str, Any]]]:
-    """The rows without those that have a label `task` never saw, and these as in `DataReport.dropped`; all, to keep.
+    """The rows that a task can learn from or be measured on, and those left out as in `DataReport.dropped`.
 
-    Raises: DataError naming them, to refuse; for rows that the task cannot take at all.
+    how: with the rows whose labels the task never saw. Raises: DataError naming them, to refuse; for rows that the task
+    cannot take at all.
     """
     task.check_rows(rows, split)
     unseen = task.unseen(rows) if how != "keep" else []

@@ -84,7 +84,7 @@ def _predicted(task: Task, found: dict[str, list[Any]], rows: dict[str, list[Any
         ({"tokens": ["a", 5]}, "tokens holds 5; expected texts alone"),
         ({"tokens": []}, "tokens holds no text"),
         ({"tokens": ["", " "]}, "tokens holds no text"),
-        ({"tokens": ["a\ud800"]}, "tokens holds half a surrogate pair"),
+        ({"tokens": ["a\ud800"]}, "tokens holds half a surrogate pair at character 1"),
         ({"tokens": ["a", "b"], "tags": ["O"]}, "2 tokens and 1 tags; expected one tag a token"),
         ({"tokens": ["a"], "tags": [3]}, r"tags holds 3; expected names \(B-PER, I-PER, O\), or a ClassLabel column"),
         ({"tokens": ["a"], "tags": "O"}, "tags is 'O'; expected a list of tags"),

@@ -56,7 +56,11 @@ def test_the_held_out_share_is_kept_and_grows_from_a_smaller_one() -> None:
         ("a.jsonl", '{"body": "x"}\n', r"a\.jsonl, row 1: no text in column 'text' \(it has: body\); set data\.column"),
         ("a.jsonl", '{"text": "x"}\n{"text": \n', r"a\.jsonl, row 2: not JSON"),
         ("a.jsonl", "[1]\n", r"row 1: no text in column 'text' \(it has: a list, not an object\)"),
-        ("a.jsonl", '{"text": "bad \\ud800"}\n', r"a\.jsonl, row 1: text holds half a surrogate pair; mend the row"),
+        (
+            "a.jsonl",
+            '{"text": "bad \\ud800"}\n',
+            r"a\.jsonl, row 1: text holds half a surrogate pair at character 4; mend the row",
+        ),
         ("a.csv", "x", r"a\.csv: not a kind of text file nlptk knows; expected \.txt or \.jsonl"),
     ],
 )
