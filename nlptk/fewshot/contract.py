@@ -72,8 +72,7 @@ class Lesson(ABC):
 
     @abstractmethod
     def loss(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """The mean loss of a batch, a scalar. module: `self.module`, perhaps wrapped for several processes; it is
-        called once."""
+        """The mean loss of a batch, a scalar. module: `self.module`, perhaps wrapped for several processes."""
 
     def learned(self) -> dict[str, np.ndarray]:
         """What beside the model's own weights was learnt, for `Material.learned`."""

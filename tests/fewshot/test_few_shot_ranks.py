@@ -110,9 +110,9 @@ def test_training_on_the_support_set_on_two_processes_makes_the_model_of_one(
 def test_meta_training_on_two_processes_makes_the_model_of_one(
     method: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four episodes a step, two on each."""
+    """Four episodes a step, two on each, of 24 rows, which prototypical reads in parts."""
     monkeypatch.chdir(folder)
-    meta = {"train": "meta.jsonl", **META, "episodes": 8, "episodes_per_step": 4}
+    meta = {"train": "meta.jsonl", **META, "shots": 4, "queries": 4, "episodes": 8, "episodes_per_step": 4}
     recipe = {
         "task": {"name": "few_shot", "method": method, "meta": meta},
         "data": {"train": "support.jsonl", "duplicates": "keep"},
