@@ -5,6 +5,8 @@
     python benchmarks/few_shot.py rejection --data ../shared/data/clinc150
     python benchmarks/few_shot.py classes --data ../shared/data/clinc150 --count 1000
 
+means: those over several splits that `--output` holds from before, where each ran by itself.
+
 episodes: 5-way, 1- and 5-shot, on classes that nothing was trained on; `METHOD+meta` is meta-trained on the train
 classes and chosen by the validation classes, `METHOD+meta+lora` moves LoRA adapters too; `+names` lets the words of a
 class's name count as one more example of it. A folder whose files have
@@ -83,7 +85,6 @@ def class_splits(data: Path, split: int, folder: Path) -> dict[str, Path]:
 
 def episodes(args: argparse.Namespace) -> None:
     """Accuracy of every method on the same episodes."""
-    gathered: dict[tuple[str, int], list[float]] = {}
     for split in args.splits:
         with tempfile.TemporaryDirectory() as scratch:
             files = class_splits(args.data, split, Path(scratch))
@@ -95,12 +96,28 @@ def episodes(args: argparse.Namespace) -> None:
                 output=args.output / f"split-{split}",
             )
         print("\n".join(found.lines()), flush=True)
-        for name, by_shots in found.figures.items():
-            for shots, figure in by_shots.items():
-                gathered.setdefault((name, shots), []).append(figure.value)
     if len(args.splits) > 1:
-        for (name, shots), values in gathered.items():
-            print(f"{name:<24} {shots} shots: mean of {len(values)} splits {statistics.mean(values):.4f}")
+        means(args)
+
+
+def means(args: argparse.Namespace) -> None:
+    """Means over class splits. Their intervals are those of the episodes of these splits."""
+    found = [json.loads((args.output / f"split-{split}" / "results.json").read_text()) for split in args.splits]
+    first = found[0]["differences"]["to"]
+    print(f"mean of {len(found)} splits, and of the differences to {first}")
+    for name in args.methods:
+        for shots in found[0]["accuracy"][name]:
+            said = [_mean([result["accuracy"][name][shots] for result in found])]
+            if name != first:
+                said.append(_mean([result["differences"]["by_shots"][shots][name] for result in found]))
+            print(f"  {name:<24} {shots} shots   " + "   ".join(said))
+
+
+def _mean(figures: Sequence[dict[str, float]]) -> str:
+    """Of independent means with equal numbers of episodes."""
+    halves = [(figure["high"] - figure["low"]) / 2 for figure in figures]
+    half = sum(half**2 for half in halves) ** 0.5 / len(figures)
+    return f"{statistics.mean(figure['value'] for figure in figures):.4f} ± {half:.4f}"
 
 
 def recipe_of(args: argparse.Namespace, name: str, files: dict[str, Path]) -> Any:
@@ -177,9 +194,9 @@ def classes(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """One of the three."""
+    """One of the four."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("episodes", "rejection", "classes"))
+    parser.add_argument("what", choices=("episodes", "means", "rejection", "classes"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default=None)
     parser.add_argument("--methods", nargs="+", default=["prototypical", "linear_probe"])
@@ -199,7 +216,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         args.output = args.output or Path(scratch)
         args.output.mkdir(parents=True, exist_ok=True)
-        {"episodes": episodes, "rejection": rejection, "classes": classes}[args.what](args)
+        found = {"episodes": episodes, "means": means, "rejection": rejection, "classes": classes}
+        found[args.what](args)
 
 
 if __name__ == "__main__":
