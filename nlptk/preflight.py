@@ -11,6 +11,7 @@ from typing import Any
 from nlptk import artifact, hub, registry
 from nlptk.errors import ArtifactError, MissingExtraError, RecipeError
 from nlptk.recipe import Recipe
+from nlptk.task import Task
 
 _AT_LEAST_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 _NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "num_train_epochs")
@@ -95,7 +96,8 @@ def _training(recipe: Recipe, where: str) -> dict[str, Any]:
         weight_decay=0.0,
         primary="loss",
         lower_is_better=frozenset({"loss"}),
-        has_validation=recipe.data.validation != "none",
+        # a job of a task's own may have rows to validate on from elsewhere, and says itself where there are none
+        has_validation=recipe.data.validation != "none" or registry.get_task(recipe.task["name"]).job != Task.job,
         packed=True,
         scheduled=False,
         early_stopping=recipe.early_stopping is not None,

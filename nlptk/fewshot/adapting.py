@@ -12,6 +12,7 @@ from transformers import TrainingArguments, get_scheduler
 from nlptk.fewshot.contract import Batch, Lesson
 from nlptk.training.optimizers import build_optimizer
 from nlptk.training.sampling import EpochSampler
+from nlptk.training.trainer import schedule_errors
 
 
 @contextmanager
@@ -40,13 +41,14 @@ def teach(lesson: Lesson, args: TrainingArguments, optimizer: Mapping[str, Any])
         options={key: value for key, value in optimizer.items() if key != "name"},
     )
     steps = int(total)
-    schedule = get_scheduler(
-        args.lr_scheduler_type,
-        made,
-        num_warmup_steps=args.get_warmup_steps(steps),
-        num_training_steps=steps,
-        scheduler_specific_kwargs=args.lr_scheduler_kwargs or {},  # type: ignore[arg-type]  # a string only before it is parsed
-    )
+    with schedule_errors(args):
+        schedule = get_scheduler(
+            args.lr_scheduler_type,
+            made,
+            num_warmup_steps=args.get_warmup_steps(steps),
+            num_training_steps=steps,
+            scheduler_specific_kwargs=args.lr_scheduler_kwargs or {},  # type: ignore[arg-type]  # a string only before it is parsed
+        )
     parameters = [parameter for group in lesson.groups for _, parameter in group.parameters]
     device = parameters[0].device
     lesson.module.train()

@@ -24,7 +24,7 @@ from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.fewshot.settings import check_head, make_method_of, settled, trains
 from nlptk.fewshot.sharing import ALONE
-from nlptk.fewshot.teaching import BATCH, empty_material, learner_of, lesson_arguments, taught_by
+from nlptk.fewshot.teaching import BATCH, META_OWN, empty_material, learner_of, lesson_arguments, taught_by
 from nlptk.recipe import Recipe, make_recipe, to_yaml
 from nlptk.report import sections, write_report
 from nlptk.report.document import replace_text
@@ -172,6 +172,10 @@ def _protocol_of(lists: Mapping[int, Sequence[Episode]], protocol: Protocol) -> 
     return replace(protocol, ways=ways, queries=queries, episodes=episodes)
 
 
+_WHOLE_RUNS = {"gradient_accumulation_steps": 1, "fp16": False, "neftune_noise_alpha": None}
+"""Fields of the training block that training for an episode does not know, as they are where nothing is given."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """One method with its model, meta-trained where its recipe says so, and the rows to draw from."""
@@ -189,7 +193,7 @@ class _Job:
     @classmethod
     def prepare(cls, recipe: Recipe, where: str) -> _Job:
         prepared = prepare(recipe, load_data(recipe))
-        args = lesson_arguments(recipe, prepared, None, where, validated=False)
+        args = lesson_arguments(recipe, prepared, where)
         prepared.trained.to(args.device)
         task: Any = prepared.task
         method = make_method(task.settings.method)
@@ -210,11 +214,8 @@ class _Job:
             warnings += taught.warnings
             if not adapts:
                 learner = replace(learner, model=taught.model, trained=taught.model)
-        elif args.gradient_accumulation_steps > 1:
-            raise RecipeError(
-                f"{where}: training.gradient_accumulation_steps: an episode's training takes a step a batch; leave it "
-                "out, or give a larger training.per_device_train_batch_size"
-            )
+        elif idle := [key for key, value in _WHOLE_RUNS.items() if getattr(args, key) != value]:
+            raise RecipeError(f"{where}: training.{idle[0]}: the few steps of an episode do without; leave it out")
         elif prepared.strategy.scheduled():
             raise UnsupportedError(
                 f"strategy {prepared.strategy.name}: what trains changes on the way, which episodes of a few steps do "
@@ -275,6 +276,9 @@ def named_recipes(recipe: Recipe, methods: Sequence[str], *, where: str = "recip
         plain = make_recipe({**whole, "task": {**whole["task"], **_UNUSED, "method": method}}, where=where)
         used = {key: whole["task"][key] for key in make_method_of(plain).uses}
         chosen = plain.model_copy(update={"task": {**plain.task, **used}})
+        if chosen.task["meta"] is not None:
+            training = {key: value for key, value in chosen.training.items() if key not in META_OWN}
+            chosen = chosen.model_copy(update={"training": training})
         if not trains(chosen):
             chosen = chosen.model_copy(update={"strategy": make_recipe({**whole, "strategy": "full"}).strategy})
         found[name] = chosen

@@ -42,7 +42,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     task: Any = prepared.task
     method = make_method(task.settings.method)
     check_head(prepared, method, where)
-    args = lesson_arguments(recipe, prepared, None, where, validated=False)
+    args = lesson_arguments(recipe, prepared, where)
     prepared.trained.to(args.device)
     watch.lap("data and model")
     support = with_class_names(split_rows(prepared, "train"), prepared.preprocessing)

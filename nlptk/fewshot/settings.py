@@ -28,6 +28,13 @@ def settled(recipe: Recipe, where: str) -> Recipe:
         )
     if meta is not None and made.trains != "meta":
         raise RecipeError(f"{where}: task.meta: method {method['name']} does not meta-train; leave task.meta out")
+    if recipe.early_stopping is not None and (meta is None or meta["validation"] is None):
+        raise RecipeError(
+            f"{where}: early_stopping: watches the validation classes of meta-training; give "
+            "task.meta.validation=FILE, or leave it out"
+        )
+    if recipe.packing is True:
+        raise RecipeError(f"{where}: packing: few-shot methods make batches of their own; leave it out")
     adapters = registry.get_strategy(recipe.strategy["name"]).lr_kind == "adapter"
     if made.needs_meta and recipe.strategy["name"] != "full" and not adapters:
         raise RecipeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,10 +28,18 @@ from nlptk.training.checkpointing import last_checkpoint
 from nlptk.training.identity import run_identity
 from nlptk.training.optimizers import default_learning_rate, default_weight_decay
 from nlptk.training.preparation import Prepared
+from nlptk.training.run import stopping
 from nlptk.training.trainer import Optimization
 
+logger = logging.getLogger(__name__)
+
 BATCH = 32
-_META_OWN = ("per_device_train_batch_size", "gradient_accumulation_steps")
+META_OWN = ("per_device_train_batch_size", "gradient_accumulation_steps")
+"""Of the training block, what meta-training takes from `task.meta`."""
+
+
+_OF_BATCHES = frozenset({"train_samples_per_second"})
+"""What the Trainer counts in items, which here are batches."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ def taught_by(
     if plan is None:
         return Taught(prepared.model, {}, None, {}, frozen=True)
     lesson = plan.lesson
-    args = lesson_arguments(recipe, prepared, lesson, where, validated=plan.validate is not None)
+    args = lesson_arguments(recipe, prepared, where, lesson=lesson)
     options = {key: value for key, value in recipe.optimizer.items() if key != "name"}
     trainer = LessonTrainer(
         lesson,
@@ -81,16 +90,19 @@ def taught_by(
         strategy=prepared.strategy,
         optimization=Optimization(recipe.optimizer["name"], options, lesson.groups),
         validate=plan.validate,
+        callbacks=stopping(recipe),
     )
     trainer.identity = {**run_identity(recipe, prepared, args), **plan.data}
     before = plan.validate() if plan.validate is not None else None
     done = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
+    trainer.accelerator.unwrap_model(lesson.module, keep_fp32_wrapper=False)  # bf16 was for training
     if support is not None and method.trains == "meta" and method.settles(learner):
         method.settle(learner, support, lesson.learned())
     model = prepared.strategy.merge(prepared.trained) if whole else prepared.model
     frozen = not method.moves_encoder(learner)
     warnings = [*plan.warnings, *_no_better(before, trainer.state.best_metric)]
-    return Taught(model, lesson.learned(), trainer, done.metrics, frozen=frozen, warnings=warnings)
+    metrics = {name: value for name, value in done.metrics.items() if name not in _OF_BATCHES}
+    return Taught(model, lesson.learned(), trainer, metrics, frozen=frozen, warnings=warnings)
 
 
 @dataclass(frozen=True)
@@ -207,23 +219,22 @@ def empty_material(learner: Learner, *, learned: Mapping[str, np.ndarray], seed:
 
 
 def lesson_arguments(
-    recipe: Recipe, prepared: Prepared, lesson: Lesson | None, where: str, *, validated: bool
+    recipe: Recipe, prepared: Prepared, where: str, *, lesson: Lesson | None = None
 ) -> TrainingArguments:
-    """The recipe's training block over a lesson's defaults."""
+    """The recipe's training block over a lesson's defaults. Without the lesson, only for what does not depend on it."""
     block = dict(recipe.training)
-    meta = prepared.task.options.meta is not None  # type: ignore[attr-defined]  # of the few-shot task
-    if meta and (given := [key for key in _META_OWN if key in block]):
+    meta: MetaOptions | None = prepared.task.options.meta  # type: ignore[attr-defined]  # of the few-shot task
+    if meta is not None and (given := [key for key in META_OWN if key in block]):
         raise RecipeError(
             f"{where}: training.{given[0]}: in meta-training a batch is an episode; set task.meta.episodes_per_step"
         )
     block.pop("per_device_train_batch_size", None)
     optimizer = recipe.optimizer["name"]
     rate = default_learning_rate(optimizer, prepared.strategy.lr_kind)
-    watched = {"eval_strategy": "steps", "eval_steps": 0.1, "save_strategy": "steps", "save_steps": 0.1}
     own = {
         "num_train_epochs": make_method_of(recipe).epochs,
         "per_device_train_batch_size": 1,  # an item is a whole batch
-        **(watched if validated else {"eval_strategy": "no"}),
+        **_watching(block, meta),
     }
     facts = RunFacts(
         output=recipe.output,
@@ -232,12 +243,23 @@ def lesson_arguments(
         weight_decay=default_weight_decay(optimizer),
         primary="accuracy",
         lower_is_better=prepared.task.lower_is_better,
-        has_validation=validated,
+        has_validation=meta is not None and meta.validation is not None,
         packed=True,
         scheduled=True,  # a loss on vectors leaves poolers and output layers without gradients
+        early_stopping=recipe.early_stopping is not None,
     )
     args: TrainingArguments = training_arguments({**own, **block}, facts, where=where)
-    if lesson is not None and lesson.per_step is not None:
+    # processes may read a batch in different numbers of parts, and meet at what every part would send
+    args.ddp_broadcast_buffers = False
+    _use_one_gpu(args)
+    if lesson is None:
+        return args
+    if args.gradient_checkpointing and not hasattr(lesson.module, "gradient_checkpointing_enable"):
+        raise RecipeError(
+            f"{where}: training.gradient_checkpointing: method {recipe.task['method']['name']} keeps the activations "
+            "of its inner steps; leave it out, or give fewer task.meta.shots or queries"
+        )
+    if lesson.per_step is not None:
         if lesson.per_step % args.world_size:
             raise RecipeError(
                 f"{where}: task.meta.episodes_per_step: {lesson.per_step} cannot be shared by {args.world_size} "
@@ -251,3 +273,22 @@ def lesson_arguments(
             )
         args.gradient_accumulation_steps = lesson.per_step // args.world_size
     return args
+
+
+def _watching(block: Mapping[str, Any], meta: MetaOptions | None) -> dict[str, Any]:
+    """When to evaluate and to save, as far as the training block does not say it: ten times in meta-training. Training
+    on a support set is short, and only saves where asked to."""
+    if meta is None:
+        return {"save_strategy": "steps" if "save_steps" in block else "no"}
+    if meta.validation is None:
+        return {"save_strategy": "steps", "save_steps": 0.1}
+    saving = block.get("save_strategy")  # evaluations go with it
+    kind = saving if saving in ("steps", "epoch") else "steps"
+    return {"eval_strategy": kind, "eval_steps": block.get("save_steps", 0.1)}
+
+
+def _use_one_gpu(args: TrainingArguments) -> None:
+    """An episode, or pairs of a batch, cannot be cut into parts as one process does for several GPUs."""
+    if args.n_gpu > 1:
+        logger.warning("one process trains on one of %d GPUs; accelerate launch takes them all", args.n_gpu)
+        args._n_gpu = 1

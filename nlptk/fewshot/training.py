@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, cast
 
 import torch
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import speed_metrics
 
 from nlptk.fewshot.contract import Batch, Lesson
@@ -32,6 +32,7 @@ class LessonTrainer(NlptkTrainer):
         strategy: Strategy,
         optimization: Optimization,
         validate: Validate | None,
+        callbacks: Sequence[TrainerCallback] = (),
     ):
         super().__init__(
             lesson.module,
@@ -43,6 +44,7 @@ class LessonTrainer(NlptkTrainer):
             collator=_whole,
             validation=None,
             eval_dataset=lesson.batches if validate is not None else None,
+            callbacks=callbacks,
         )
         self._lesson, self._measure = lesson, validate
 

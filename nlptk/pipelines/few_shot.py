@@ -11,12 +11,14 @@ lie in the artifact. Each call writes a new version in one piece, over the old o
 from __future__ import annotations
 
 import logging
+import threading
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 from transformers.pipelines.base import Pipeline as TransformersPipeline
@@ -37,9 +39,23 @@ if TYPE_CHECKING:
     from nlptk.pipelines.artifact import Pipeline
 
 logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+_CHANGING = threading.Lock()
 UntypedPipeline: Any = TransformersPipeline  # it declares its parts more narrowly than its own subclasses fill them
 
 
+def _one_at_a_time(change: Callable[P, Path]) -> Callable[P, Path]:
+    """Threads that change models wait for one another: a change begins with what the one before it left."""
+
+    @wraps(change)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> Path:
+        with _CHANGING:
+            return change(*args, **kwargs)
+
+    return alone
+
+
+@_one_at_a_time
 def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, output: str | Path | None = None) -> Path:
     """Let a loaded model know one class more. Returns: the folder of the new version.
 
@@ -76,6 +92,7 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
     return _renew(loaded, [*names, name], (*support.texts, *texts), labels, everything, output=output)
 
 
+@_one_at_a_time
 def remove_class(loaded: Pipeline, name: str, *, output: str | Path | None = None) -> Path:
     """Let a loaded model forget a class and its examples. Returns: the folder of the new version.
 

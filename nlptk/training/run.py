@@ -13,7 +13,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from nlptk import artifact
 from nlptk.checkpoints import quiet
@@ -149,10 +155,6 @@ def _arrange(recipe: Recipe, prepared: Prepared, where: str) -> tuple[TrainingAr
 
 def _make_trainer(recipe: Recipe, prepared: Prepared, batching: Batching, args: TrainingArguments) -> NlptkTrainer:
     options = {key: value for key, value in recipe.optimizer.items() if key != "name"}
-    callbacks = []
-    if recipe.early_stopping is not None:
-        stop = recipe.early_stopping
-        callbacks.append(EarlyStoppingCallback(stop.patience, stop.threshold))
     return NlptkTrainer(
         prepared.trained,
         args,
@@ -162,8 +164,14 @@ def _make_trainer(recipe: Recipe, prepared: Prepared, batching: Batching, args: 
         train_dataset=batching.train,
         collator=batching.collator,
         validation=batching.evaluation.get("validation"),
-        callbacks=callbacks,
+        callbacks=stopping(recipe),
     )
+
+
+def stopping(recipe: Recipe) -> list[TrainerCallback]:
+    """What ends a training that the recipe lets end early."""
+    stop = recipe.early_stopping
+    return [] if stop is None else [EarlyStoppingCallback(stop.patience, stop.threshold)]
 
 
 def _measure(recipe: Recipe, trainer: NlptkTrainer, model: PreTrainedModel, batching: Batching) -> dict[str, Scores]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -84,6 +85,19 @@ class _Schedule(TrainerCallback):
 
     def _trainable_at(self, step: int) -> frozenset[str]:
         return self._strategy.trainable_at(Progress(step, self._total_steps, self._steps_per_epoch), self._groups)
+
+
+@contextmanager
+def schedule_errors(args: TrainingArguments) -> Iterator[None]:
+    """Within it, a schedule that its settings do not fit is a RecipeError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        name = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+        raise RecipeError(
+            f"training.lr_scheduler_type: {name} cannot be made: {error}; give training.lr_scheduler_kwargs "
+            "(and training.warmup_steps) that it takes"
+        ) from error
 
 
 class NlptkTrainer(SafeTrainer):
@@ -163,14 +177,8 @@ class NlptkTrainer(SafeTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule of `training.lr_scheduler_type`. Raises: RecipeError for one that its settings do not fit."""
-        try:
+        with schedule_errors(self.args):
             scheduler = super().create_scheduler(num_training_steps, optimizer)
-        except (TypeError, ValueError) as error:
-            name = getattr(self.args.lr_scheduler_type, "value", self.args.lr_scheduler_type)
-            raise RecipeError(
-                f"training.lr_scheduler_type: {name} cannot be made: {error}; give training.lr_scheduler_kwargs "
-                "(and training.warmup_steps) that it takes"
-            ) from error
         self.first_rates = [float(rate) for rate in scheduler.get_last_lr()]
         return scheduler
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import nlptk
 import nlptk.pipelines
 from nlptk import artifact
 from nlptk.errors import ArtifactError, DataError
+from nlptk.pipelines import few_shot
 from nlptk.training.run import TrainResult
 from tests.contract_cases import KEYWORDS
 from tests.fewshot.few_shot_rows import train
@@ -38,6 +40,36 @@ def test_a_class_is_added_and_removed_without_training(trained: TrainResult, tmp
     after = nlptk.pipeline(folder)(["broken", "invoice", "password"])
     for one, other in zip(before, after, strict=True):
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
+
+
+def test_two_threads_that_add_a_class_each_both_do(
+    trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second asks while the first embeds its examples."""
+    folder = tmp_path / "model"
+    shutil.copytree(trained.artifact, folder)
+    loaded = nlptk.pipeline(folder)
+    embed = few_shot._vectors
+    others: list[threading.Thread] = []
+
+    def slowly(*args: Any) -> Any:
+        if not others:
+            others.append(threading.Thread(target=loaded.add_class, args=("second", ["thanks a lot"])))
+            others[0].start()
+            others[0].join(timeout=0.5)
+        return embed(*args)
+
+    monkeypatch.setattr(few_shot, "_vectors", slowly)
+    loaded.add_class("first", ["great service"])
+    others[0].join()
+    task: Any = loaded.task
+    assert {"first", "second"} < set(task.labels.names)
+    assert classes_on_disk(folder) == set(task.labels.names)
+
+
+def classes_on_disk(folder: Path) -> set[str]:
+    task: Any = nlptk.pipeline(folder).task
+    return set(task.labels.names)
 
 
 def test_who_is_asking_while_a_class_is_added_gets_an_answer_of_before(trained: TrainResult, tmp_path: Path) -> None:
