@@ -172,7 +172,20 @@ class Summarization(TextToText):
             seed=seed,
         )
         parts = self._sections(pooled, references, rows) if sections else []
-        return Scores(figures, parts, text_warnings(pooled, references))
+        return Scores(figures, parts, [*text_warnings(pooled, references), *self._other_scripts(references)])
+
+    def _other_scripts(self, references: Sequence[list[str]]) -> list[str]:
+        from nlptk.metrics import MOSTLY, share_of_letters
+
+        if self.settings.rouge_words != "latin":
+            return []
+        share = share_of_letters((text for of_row in references for text in of_row), "latin")
+        if share >= MOSTLY:
+            return []
+        return [
+            f"ROUGE counts words of a-z and 0-9 alone, which {share:.0%} of the letters of the references are: give "
+            "task.rouge_words=any"
+        ]
 
     def _sections(self, pooled: Sequence[str], references: Sequence[list[str]], rows: Dataset) -> list[Section]:
         import numpy as np

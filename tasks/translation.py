@@ -181,7 +181,17 @@ class Translation(TextToText):
             pooled, references, tokenize=tokens, lowercase=lowercase, bootstrap=bootstrap, seed=seed
         )
         parts = self._sections(pooled, references, roles, rows) if sections else []
-        return Scores(figures, parts, text_warnings(pooled, references))
+        return Scores(figures, parts, [*text_warnings(pooled, references), *self._unspaced(references)])
+
+    def _unspaced(self, references: Sequence[str]) -> list[str]:
+        from nlptk.metrics import MOSTLY, share_of_letters
+
+        if self.settings.bleu_tokens in ("zh", "char") or share_of_letters(references, "unspaced") < MOSTLY:
+            return []
+        return [
+            f"BLEU with bleu_tokens={self.settings.bleu_tokens} parts words at spaces, which the references do "
+            "without: give task.bleu_tokens=zh (Chinese) or char, or go by chrF"
+        ]
 
     def _sections(
         self, pooled: Sequence[str], references: Sequence[str], roles: Mapping[str, list[Any]], rows: Dataset
@@ -226,7 +236,13 @@ def _given(rows: Mapping[str, list[Any]], role: str, language: str | None) -> li
     count = len(next(iter(rows.values())))
     nothing = [None] * count
     pairs = zip(rows.get(role, nothing), rows.get("translation", nothing), strict=True)
-    return [text or next((by[name] for name in _names(language) if by and by.get(name)), None) for text, by in pairs]
+    return [text or next((by[name] for name in _names(language) if _said(by, name)), None) for text, by in pairs]
+
+
+def _said(texts: Mapping[str, Any] | None, name: str) -> bool:
+    """Whether a row has a text in a language that is not of white space alone."""
+    found = texts.get(name) if texts else None
+    return bool(found and not str(found).isspace())
 
 
 if __name__ == "__main__":

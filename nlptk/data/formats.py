@@ -47,7 +47,7 @@ class Batch:
 class Reader(Protocol):
     """An opened source of rows.
 
-    columns: the names present; of JSON lines those of the first rows, and of all rows once they were read whole.
+    columns: the names present; of JSON lines those of the first rows, and of all rows once they were read.
     class_names: names of integer labels, where the source declares them. cells: every value is text (a delimited file).
     blank_lines: counted while reading. total: rows, where that is known before they are read.
     """
@@ -221,6 +221,7 @@ class JsonLinesReader:
         rows: list[dict[str, Any]] = []
         size = 0
         names, number = dict.fromkeys(self.columns), 0
+        self.blank_lines = 0
         for place, line in self._lines():
             if not line.strip():
                 self.blank_lines += 1
@@ -235,9 +236,9 @@ class JsonLinesReader:
                 fault = found.message if isinstance(found, _Invalid) else f"{_kind(found)}, not an object"
                 problems.add(number, fault if number == place else f"{fault} (line {place})")
             if len(rows) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
-                yield _by_column(numbers, rows, wanted, names if whole else None)
+                yield _by_column(numbers, rows, wanted, names, whole=whole)
                 numbers, rows, size = [], [], 0
-        yield _by_column(numbers, rows, wanted, names if whole else None)
+        yield _by_column(numbers, rows, wanted, names, whole=whole)
         self.columns = list(names)
 
 
@@ -270,7 +271,7 @@ class JsonReader:
             came = f"an object with the keys {', '.join(found)}" if isinstance(found, dict) else _kind(found)
             raise DataError(f'{self.path}: {came}; expected an array of objects, or {{"data": [...]}}')
         self.rows, self.total = rows, len(rows)
-        objects = (row for row in rows[:_PEEKED_ROWS] if isinstance(row, dict))
+        objects = (row for row in rows if isinstance(row, dict))
         self.columns = list(dict.fromkeys(name for row in objects for name in row))
 
     def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
@@ -282,8 +283,7 @@ class JsonReader:
                     problems.add(number, f"{_kind(row)}, not an object")
             good = [(number, row) for number, row in part if isinstance(row, dict)]
             numbers, rows = [number for number, _ in good], [row for _, row in good]
-            yield _by_column(numbers, rows, wanted, names if whole else None)
-        self.columns = list(names)
+            yield _by_column(numbers, rows, wanted, names, whole=whole)
 
 
 @dataclass(frozen=True)
@@ -302,15 +302,13 @@ def _parsed(text: str) -> Any:
 
 
 def _by_column(
-    numbers: list[int], rows: list[dict[str, Any]], wanted: Sequence[str], names: dict[str, None] | None
+    numbers: list[int], rows: list[dict[str, Any]], wanted: Sequence[str], names: dict[str, None], *, whole: bool
 ) -> Batch:
-    """names: takes up every key of the rows, which are then kept whole."""
+    """names: takes up every key of the rows. whole: the rows are kept as they are, too."""
     columns = {name: [row.get(name, ABSENT) for row in rows] for name in wanted}
-    if names is None:
-        return Batch(numbers, columns)
     for row in rows:
         names.update(dict.fromkeys(row))
-    return Batch(numbers, columns, of_objects(rows))
+    return Batch(numbers, columns, of_objects(rows) if whole else None)
 
 
 def _named(header: Sequence[str]) -> list[str]:

@@ -144,11 +144,21 @@ def read_source(source: Source, settings: ReadSettings) -> Rows:
 
 def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
     reader = open_reader(source, settings.encoding)
-    problems = Problems()
     if not reader.columns:
+        problems = Problems()
         for _ in _shown(reader.batches([], problems), source, reader.total):
             pass
         raise DataError(f"{source.name}: not one row could be read: {problems.listed() or 'there is none'}")
+    entry = _written(reader, source, settings, key)
+    if entry is None:  # an optional column that only later rows have
+        entry = _written(reader, source, settings, key)
+    assert entry is not None
+    return entry
+
+
+def _written(reader: Reader, source: Source, settings: ReadSettings, key: str) -> cache.Entry | None:
+    """The rows in the cache; None where reading them all showed a column that plays a role and was not known."""
+    problems = Problems()
     mapping, group = _located(reader, source, settings)
     found = [column for column in settings.columns if column.role in mapping]
     values = [_values(column, mapping, reader, settings=settings, where=source.name) for column in found]
@@ -166,6 +176,8 @@ def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
         finally:
             writer.close()
             inputs.close()
+        if _located(reader, source, settings) != (mapping, group):
+            return None
         if not writer.count and not problems.count:
             raise DataError(f"{source.name}: no rows; the file has a header at most")
         meta = {

@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -75,6 +76,16 @@ def half_pair(text: str) -> str | None:
         except UnicodeEncodeError as error:
             return f"holds half a surrogate pair at character {error.start}"
     return None
+
+
+def nested_half_pair(value: Any) -> str | None:
+    """As `half_pair`, of the first text in a value that is so, however nested."""
+    if isinstance(value, str):
+        return half_pair(value)
+    parts = [*value, *value.values()] if isinstance(value, Mapping) else value
+    if not isinstance(parts, list | tuple):
+        return None
+    return next(filter(None, map(nested_half_pair, parts)), None)
 
 
 def text_fault(value: Any) -> str | None:
@@ -297,7 +308,10 @@ class JsonValues:
             else:
                 try:
                     text = json.dumps(value, ensure_ascii=True, sort_keys=True)
-                    parsed.append(value)
+                    if "\\ud" in text and (fault := nested_half_pair(value)):
+                        _note(wrong, place, f"{self.role} {fault}")
+                    else:
+                        parsed.append(value)
                 except (ValueError, TypeError, RecursionError) as error:
                     _note(wrong, place, f"{self.role} is not JSON: {error}")
             texts.append(text)

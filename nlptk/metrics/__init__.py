@@ -26,8 +26,10 @@ from nlptk.metrics.tables import confusion, per_class
 from nlptk.metrics.texts import generation_figures
 from nlptk.metrics.thresholds import tune_thresholds
 from nlptk.metrics.translations import translation_figures, translation_signatures
+from nlptk.metrics.words import MOSTLY, share_of_letters
 
 __all__ = [
+    "MOSTLY",
     "answer_figures",
     "best_threshold",
     "classification_figures",
@@ -42,6 +44,7 @@ __all__ = [
     "per_type",
     "reliability_bins",
     "rouge_scores",
+    "share_of_letters",
     "similarity_figures",
     "summary_figures",
     "translation_figures",

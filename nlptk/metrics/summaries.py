@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -59,9 +59,7 @@ def summary_figures(
     golds = [[len(words(text)) for text in row] for row in check_references(references)]
     sums = {"said": np.array([len(row) for row in said]), "gold": np.array([np.mean(row) for row in golds])}
     if sources is not None:
-        documents = [words(text) for text in check_texts("sources", sources)]
-        sums["source"] = np.array([len(row) for row in documents])
-        sums |= novelty_counts(said, documents)
+        sums |= novelty_counts(said, map(words, check_texts("sources", sources)))
 
     def measure(weights: Floats) -> dict[str, Floats]:
         drawn = weights.sum(axis=0)
@@ -147,13 +145,15 @@ def sentences(text: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def novelty_counts(predictions: Sequence[Sequence[str]], sources: Sequence[Sequence[str]]) -> dict[str, Floats]:
-    """Per row the n-grams of the prediction (`ngrams_n`) and those that its source lacks (`novel_n`), n = 1 ... 4."""
-    counts: dict[str, Floats] = {}
-    for n in NOVELTY_ORDERS:
-        grams = [ngrams(tokens, n) for tokens in predictions]
-        known = [set(ngrams(tokens, n)) for tokens in sources]
-        new = [sum(gram not in seen for gram in row) for row, seen in zip(grams, known, strict=True)]
-        counts[f"ngrams_{n}"] = np.array([len(row) for row in grams], dtype=np.float64)
-        counts[f"novel_{n}"] = np.array(new, dtype=np.float64)
+def novelty_counts(predictions: Sequence[Sequence[str]], sources: Iterable[Sequence[str]]) -> dict[str, Floats]:
+    """Per row the words of its source (`source`), the n-grams of the prediction (`ngrams_n`), and those of them that
+    the source lacks (`novel_n`), n = 1 ... 4. sources: the words of each, read one after the other."""
+    names = ["source", *(f"{kind}_{n}" for kind in ("ngrams", "novel") for n in NOVELTY_ORDERS)]
+    counts: dict[str, Floats] = {name: np.zeros(len(predictions)) for name in names}
+    for row, (said, source) in enumerate(zip(predictions, sources, strict=True)):
+        counts["source"][row] = len(source)
+        for n in NOVELTY_ORDERS:
+            grams, known = ngrams(said, n), set(ngrams(source, n))
+            counts[f"ngrams_{n}"][row] = len(grams)
+            counts[f"novel_{n}"][row] = sum(gram not in known for gram in grams)
     return counts

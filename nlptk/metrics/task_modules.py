@@ -218,7 +218,7 @@ class Novelty(LocalMetric):
     inputs = WITH_SOURCES
 
     def _compute(self, *, predictions: Any, sources: Any) -> Result:
-        counts = novelty_counts([words(text) for text in predictions], [words(text) for text in sources])
+        counts = novelty_counts([words(text) for text in predictions], map(words, sources))
         totals = {name: float(values.sum()) for name, values in counts.items()}
         return {
             f"novelty_{n}": totals[f"novel_{n}"] / totals[f"ngrams_{n}"] if totals[f"ngrams_{n}"] else None

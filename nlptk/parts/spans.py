@@ -47,7 +47,7 @@ def short_questions(
 ) -> tuple[list[str], list[int]]:
     """The questions, cut to so many tokens, and how many of them each lost."""
     found = window_rows(tokenizer, questions, None, Preprocessing(room + tokenizer.num_special_tokens_to_add()))
-    ends = [max(end for _, end in row.windows[0].offsets) for row in found]
+    ends = [max((end for _, end in row.windows[0].offsets), default=0) for row in found]
     cut = [text[:end] if row.lost else text for text, row, end in zip(questions, found, ends, strict=True)]
     return cut, [row.lost for row in found]
 
@@ -101,6 +101,7 @@ def best_spans(
     from torch.nn import functional
 
     length = start_logits.shape[1]
+    longest = min(longest, length)
     outside = ~inside_context(context, length)
     starts, ends = (logits.float().masked_fill(outside, float("-inf")) for logits in (start_logits, end_logits))
     following = functional.pad(ends, (0, longest - 1), value=float("-inf")).unfold(1, longest, 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from pydantic import ValidationError
 
 from nlptk import artifact, registry
-from nlptk.data.values import text_fault
+from nlptk.data.values import is_missing, nested_half_pair, text_fault
 from nlptk.errors import ArtifactError, DataError, RecipeError
 from nlptk.faults import faults
 from nlptk.nearest import did_you_mean
@@ -99,6 +99,8 @@ def pipeline(
     """
     import torch
 
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise DataError(f"batch_size: {batch_size!r}; give the rows of a forward pass, 1 or more")
     load = partial(_load, model, batch_size=batch_size, verify=verify, options=options)
     found = artifact.load_unchanged(model, load)
     if device is None:
@@ -214,10 +216,12 @@ class Pipeline:
                     raise DataError(f"{where()}: no {column.role!r} among {sorted(given)}; expected {_roles(inputs)}")
                 continue
             value = given[name]
-            if value is None and not column.required:
+            if is_missing(value) and not column.required:
                 continue
             if column.kind == "text" and (fault := text_fault(value)) is not None:
                 raise DataError(f"{where()}: {name} {fault}; every row needs a text")
+            if column.kind == "json" and (fault := nested_half_pair(value)):
+                raise DataError(f"{where()}: {name} {fault}; mend it")
             found[column.role] = value
         hint = "" if found else self._wrapping([row])
         self.check_roles(found, where, hint)

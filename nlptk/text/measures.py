@@ -38,12 +38,14 @@ def unigram_baseline(train: Tokens, held_out: Windows, objective: Objective, *, 
 
     Sentinels and end tokens, which are no text, cost it nothing: the bar is rather too high than too low.
     """
+    labels = np.concatenate([held_out[row]["labels"].numpy() for row in range(len(held_out))])
+    free = sorted(objective.free)
+    vocabulary = 1 + max(vocabulary - 1, int(train.ids.max()), int(labels.max()), *free)  # ids may have gaps
     counts = np.ones(vocabulary, dtype=np.int64)
     for first in range(0, len(train.ids), TOKENS_AT_ONCE):
         counts += np.bincount(train.ids[first : first + TOKENS_AT_ONCE], minlength=vocabulary)
     costs: npt.NDArray[np.float64] = -np.log(counts / counts.sum())
-    costs[sorted(objective.free)] = 0.0
-    labels = np.concatenate([held_out[row]["labels"].numpy() for row in range(len(held_out))])
+    costs[free] = 0.0
     nats = float(costs[labels].sum())
     text_bytes = objective.predicted * len(held_out) * held_out.bytes_per_token
     return Measure(loss=nats / len(labels), bits_per_byte=nats / math.log(2) / text_bytes)

@@ -87,7 +87,9 @@ def make_features(
     def featurize(batch: Mapping[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         features = task.featurize({role: batch[role] for role in roles}, tokenizer, preprocessing)
         features["row"] = [indices[row] for row in features["row"]]
-        return features
+        # lists that are all empty say nothing of their type, which the first batch decides: ids are all there can be
+        empty = [name for name, values in features.items() if all(isinstance(v, list) and not v for v in values)]
+        return features | {name: [np.zeros(0, dtype=np.int64)] * len(features[name]) for name in empty}
 
     with one_at_a_time(key):
         entry = cache.find(key)
@@ -181,6 +183,9 @@ def cut_warnings(ledgers: Mapping[str, Ledger], task: Task, *, long_text: str = 
         elif split == "train" and ledger.tokens_untrained > NOTABLE_LOSS * ledger.tokens:
             share = ledger.tokens_untrained / ledger.tokens
             found.append(f"{split}: {share:.0%} of the tokens are not trained on: training takes long texts cut")
+        if ledger.labels_lost > NOTABLE_LOSS * ledger.rows:
+            what = f"{ledger.labels_lost:,} labels stood on tokens that were cut off"
+            found.append(f"{split}: {what}, and count for nothing; give {' or '.join(cures)}")
         if ledger.target_tokens_lost > NOTABLE_LOSS * ledger.target_tokens:
             share = ledger.target_tokens_lost / ledger.target_tokens
             found.append(

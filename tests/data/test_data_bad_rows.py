@@ -234,3 +234,17 @@ def test_reading_to_predict_refuses_bad_rows_by_line(write: Write, columns: tupl
     path = write("new.jsonl", "\n".join(json.dumps({"text": text}) for text in ["fine", "", "good"]))
     with pytest.raises(DataError, match=r"new\.jsonl, row 2: text is empty"):
         read_rows(path, columns, settings=DataSettings.model_validate({}))
+
+
+@pytest.mark.parametrize(
+    "value", ['["ok", "a\\ud800b"]', '{"de": "a\\ud800b"}', '[{"a\\ud800b": 1}]', '[[["\\udc00"]]]']
+)
+def test_half_a_surrogate_pair_inside_a_value_is_a_bad_row(write: Write, value: str) -> None:
+    columns = (Column("text", "text", ("text",)), Column("more", "json", ("more",), target=True))
+    good = '{"text": "fine", "more": ["\\ud83d\\ude42"]}\n'
+    path = write("bad.jsonl", good + f'{{"text": "late", "more": {value}}}\n')
+    message = _refusal(path, columns)
+    assert "bad.jsonl, row 2: more holds half a surrogate pair at character" in message
+    train = load_splits(_settings(path, bad_rows="drop"), columns, seed=0).train
+    assert train is not None
+    assert train["more"][:] == [["\N{SLIGHTLY SMILING FACE}"]]

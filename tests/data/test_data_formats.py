@@ -211,3 +211,24 @@ def test_a_bar_counts_the_rows_while_they_are_read(
     assert sum(bar.steps) == len(ROWS)
     assert len([step for step in bar.steps if step]) == len(ROWS) // 2
     assert bar.total == (len(ROWS) if extension in ("json", "parquet") else None)
+
+
+@pytest.mark.parametrize("extension", ["json", "jsonl", "jsonl.gz"])
+@pytest.mark.parametrize("late", [0, 1_500])
+def test_an_optional_column_counts_wherever_its_first_row_stands(tmp_path: Path, extension: str, late: int) -> None:
+    rows: list[dict[str, Any]] = [{"text": f"order {n}"} for n in range(1_600)]
+    rows[late] |= {"note": "urgent", "references": ["a", "b"]}
+    path = tmp_path / f"rows.{extension}"
+    write_rows(path, iter(rows))
+    columns = (
+        Column("text", "text", ("text",)),
+        Column("note", "text", ("note",), required=False, target=True),
+        Column("references", "json", ("references",), required=False, target=True),
+    )
+    found = read_rows(path, columns, settings=SETTINGS, targets=True).rows
+    assert len(found) == len(rows)
+    assert found["note"][late] == "urgent"
+    assert found["references"][late] == ["a", "b"]
+    assert found["note"][:].count(None) == len(rows) - 1
+    again = read_rows(path, columns, settings=SETTINGS, targets=True).rows  # from the cache
+    assert again[late] == found[late]

@@ -202,3 +202,14 @@ def test_a_tuple_of_too_many_texts_is_refused_by_a_model_of_pairs(pairs: Path) -
 def test_a_model_of_pairs_refuses_a_single_text(pairs: Path) -> None:
     with pytest.raises(DataError, match="trained on text, text_pair"):
         nlptk.pipeline(pairs)("late parcel")
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5])
+def test_a_batch_size_that_is_none_is_refused(artifact: Path, size: Any) -> None:
+    with pytest.raises(DataError, match=r"batch_size: .*; give the rows of a forward pass, 1 or more"):
+        nlptk.pipeline(artifact, batch_size=size)
+
+
+def test_a_missing_value_of_a_table_is_a_missing_role(artifact: Path) -> None:
+    classify = nlptk.pipeline(artifact)
+    assert classify({"text": "order 1 came late", "text_pair": float("nan")}) == classify("order 1 came late")

@@ -341,3 +341,18 @@ def test_a_model_that_has_no_room_to_write_is_warned_of_and_can_be_given_some(tm
     with pytest.raises(UnsupportedError, match="leaves no room for the prompt"):
         nlptk.pipeline(result.artifact)("the parcel")
     assert "completion" in nlptk.pipeline(result.artifact, options={"max_new_tokens": 4})("the parcel")
+
+
+def test_texts_that_begin_with_short_ones_are_measured(tmp_path: Path) -> None:
+    """Of a thousand texts none has a second block, which says nothing of what the blocks of others hold."""
+    checkpoint = write_checkpoint("gpt2", tmp_path / "gpt2")
+    short = [f"late {n}" for n in range(1_050)]
+    (tmp_path / "validation.txt").write_text("".join(f"{text}\n" for text in [*short, *[" ".join(WORDS[:60])] * 2]))
+    result = _train(
+        checkpoint,
+        _texts(20),
+        tmp_path,
+        data={"train": tmp_path / "rows.txt", "validation": tmp_path / "validation.txt", "duplicates": "keep"},
+        training={"max_steps": 1},
+    )
+    assert result.rows["validation"] == 1_052

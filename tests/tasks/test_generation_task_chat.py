@@ -255,7 +255,7 @@ def _train(checkpoint: Path, rows: Path, output: Path, **keys: Any) -> Any:
     return nlptk.train(
         task={"name": "generation", "max_new_tokens": 10},
         model=checkpoint,
-        data={"train": rows, "validation": "none", "test": "none", "duplicates": "keep"},
+        data={"train": rows, "validation": "none", "test": "none", "duplicates": "keep", **keys.pop("data", {})},
         training={
             "num_train_epochs": keys.pop("epochs", 1),
             "learning_rate": 0.01,
@@ -370,3 +370,19 @@ def test_special_tokens_of_a_chat_template_are_found_in_transformers_however_it_
         tokenizer.save_pretrained(folder)
         task.save_extra(folder, None, Preprocessing(64))  # type: ignore[arg-type]  # it reads no model
         assert AutoTokenizer.from_pretrained(folder).split_special_tokens is split
+
+
+def test_a_conversation_that_has_no_room_for_its_answer_teaches_nothing_and_is_told(tmp_path: Path) -> None:
+    """In training and in validation, where it is all that there is."""
+    long = [{"role": "user", "content": "my parcel " * 40}, {"role": "assistant", "content": "late refund"}]
+    rows = _write(tmp_path / "rows.jsonl", [long, *[TALK] * 8])
+    alone = _write(tmp_path / "alone.jsonl", [long])
+    result = _train(
+        _checkpoint(tmp_path, CHATML),
+        rows,
+        tmp_path / "run",
+        data={"validation": alone},
+        preprocessing={"max_length": 24, "long_text": "truncate_tail"},
+    )
+    assert result.figures["validation"]["loss"].value == 0
+    assert any(line.startswith("validation: 7 labels stood on tokens that were cut off") for line in result.warnings)

@@ -233,3 +233,13 @@ def test_a_prompt_with_special_tokens_is_found_in_transformers_too(
         task.tokenizer.save_pretrained(folder)
         task.save_extra(folder, model, Preprocessing(64))
         assert AutoTokenizer.from_pretrained(folder).split_special_tokens is split
+
+
+@pytest.mark.parametrize(
+    ("words", "gold", "told"),
+    [("latin", "новый мост", True), ("any", "новый мост", False), ("latin", "un café", False)],
+)
+def test_rouge_that_counts_few_of_the_words_is_warned_of(words: str, gold: str, told: bool) -> None:
+    rows = _labelled(document=["a b c 2020"], summary=[f"{gold} 2020"], references=[None])
+    warnings = _task(rouge_words=words).score(["a 2020"], rows).warnings
+    assert any("task.rouge_words=any" in line for line in warnings) == told

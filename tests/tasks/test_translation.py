@@ -319,3 +319,18 @@ def test_a_tiny_t5_learns_to_say_numbers_it_never_saw(tmp_path: Path) -> None:
     assert bleu.value > 90
     assert nlptk.pipeline(result.artifact)("72")["translation"] == "seventy-two"
     assert json.loads((result.artifact / "generation_config.json").read_text())["max_new_tokens"] == 16
+
+
+def test_a_text_of_white_space_is_a_missing_one(checkpoints: dict[str, Path]) -> None:
+    task = _task(source_lang="en", target_lang="de")
+    loaded(task, checkpoints["marian"])
+    with pytest.raises(DataError, match="no text for 'de'"):
+        task.check_rows(_labelled(translation=[*PAIRS, {"en": "app", "de": " \n"}]), "test")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "gold", "told"), [("13a", "包裹来晚了", True), ("zh", "包裹来晚了", False), ("13a", "spät", False)]
+)
+def test_bleu_of_texts_without_spaces_is_warned_of(tokens: str, gold: str, told: bool) -> None:
+    scores = _task(bleu_tokens=tokens).score([gold, "a"], _labelled(source=["late", "a"], target=[gold, "a"]))
+    assert any("parts words at spaces" in line for line in scores.warnings) == told
