@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
-_CHANGING = threading.Lock()
+_CHANGING = threading.RLock()
 UntypedPipeline: Any = TransformersPipeline  # it declares its parts more narrowly than its own subclasses fill them
 
 
