@@ -147,7 +147,7 @@ def test_what_a_method_has_no_use_for_is_left_out_of_its_recipe(
     )
     assert set(found.accuracies) == {"linear_probe", "contrastive", "cloze"}
     steps = {**keys, "training": {"gradient_accumulation_steps": 2}, "shots": [2]}
-    with pytest.raises(RecipeError, match="takes a step a batch"):
+    with pytest.raises(RecipeError, match="the few steps of an episode do without"):
         nlptk.compare_methods(methods=["contrastive"], output=tmp_path / "steps", **steps)
     with pytest.raises(RecipeError, match="did you mean 'linear_probe'"):
         nlptk.compare_methods(methods=["linear_prob"], output=tmp_path / "typo", **keys)
