@@ -231,14 +231,15 @@ class JsonLinesReader:
             if isinstance(found, dict):
                 numbers.append(number)
                 rows.append(found)
+                names.update(dict.fromkeys(found))
                 size += len(line)
             else:
                 fault = found.message if isinstance(found, _Invalid) else f"{_kind(found)}, not an object"
                 problems.add(number, fault if number == place else f"{fault} (line {place})")
             if len(rows) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
-                yield _by_column(numbers, rows, wanted, names, whole=whole)
+                yield _by_column(numbers, rows, wanted, whole=whole)
                 numbers, rows, size = [], [], 0
-        yield _by_column(numbers, rows, wanted, names, whole=whole)
+        yield _by_column(numbers, rows, wanted, whole=whole)
         self.columns = list(names)
 
 
@@ -275,7 +276,6 @@ class JsonReader:
         self.columns = list(dict.fromkeys(name for row in objects for name in row))
 
     def batches(self, wanted: Sequence[str], problems: Problems, *, whole: bool = False) -> Iterator[Batch]:
-        names = dict.fromkeys(self.columns)
         for first in range(0, len(self.rows), BATCH_ROWS):
             part = list(enumerate(self.rows[first : first + BATCH_ROWS], start=first + 1))
             for number, row in part:
@@ -283,7 +283,7 @@ class JsonReader:
                     problems.add(number, f"{_kind(row)}, not an object")
             good = [(number, row) for number, row in part if isinstance(row, dict)]
             numbers, rows = [number for number, _ in good], [row for _, row in good]
-            yield _by_column(numbers, rows, wanted, names, whole=whole)
+            yield _by_column(numbers, rows, wanted, whole=whole)
 
 
 @dataclass(frozen=True)
@@ -301,13 +301,9 @@ def _parsed(text: str) -> Any:
         return _Invalid(f"not readable JSON: {error}")
 
 
-def _by_column(
-    numbers: list[int], rows: list[dict[str, Any]], wanted: Sequence[str], names: dict[str, None], *, whole: bool
-) -> Batch:
-    """names: takes up every key of the rows. whole: the rows are kept as they are, too."""
+def _by_column(numbers: list[int], rows: list[dict[str, Any]], wanted: Sequence[str], *, whole: bool) -> Batch:
+    """whole: the rows are kept as they are, too."""
     columns = {name: [row.get(name, ABSENT) for row in rows] for name in wanted}
-    for row in rows:
-        names.update(dict.fromkeys(row))
     return Batch(numbers, columns, of_objects(rows) if whole else None)
 
 

@@ -149,10 +149,9 @@ def _convert(source: Source, settings: ReadSettings, key: str) -> cache.Entry:
         for _ in _shown(reader.batches([], problems), source, reader.total):
             pass
         raise DataError(f"{source.name}: not one row could be read: {problems.listed() or 'there is none'}")
-    entry = _written(reader, source, settings, key)
-    if entry is None:  # an optional column that only later rows have
+    entry = None
+    while entry is None:  # a second time where later rows have a column that the first ones have not
         entry = _written(reader, source, settings, key)
-    assert entry is not None
     return entry
 
 

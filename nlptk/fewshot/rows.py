@@ -194,8 +194,8 @@ def row_vectors(task: Task, module: torch.nn.Module, batch: dict[str, torch.Tens
 
 
 def _of_like_length(mask: torch.Tensor) -> list[torch.Tensor]:
-    """Places of features that are read together. On a CPU the padding of one batch would take half of the time; an
-    accelerator is quicker with all at once."""
+    """Places of features that are read together. On a CPU the padding of one batch takes much of the time; an
+    accelerator does better with all at once."""
     parts = min(MOST_PARTS, len(mask) // LEAST_TOGETHER) if mask.device.type == "cpu" else 1
     if parts < 2:
         return [torch.arange(len(mask), device=mask.device)]

@@ -38,10 +38,6 @@ META_OWN = ("per_device_train_batch_size", "gradient_accumulation_steps")
 """Of the training block, what meta-training takes from `task.meta`."""
 
 
-_OF_BATCHES = frozenset({"train_samples_per_second"})
-"""What the Trainer counts in items, which here are batches."""
-
-
 @dataclass(frozen=True)
 class Taught:
     """What there is after training. model: plain; learned: what is not in its weights; trainer: None where none ran;
@@ -101,7 +97,8 @@ def taught_by(
     model = prepared.strategy.merge(prepared.trained) if whole else prepared.model
     frozen = not method.moves_encoder(learner)
     warnings = [*plan.warnings, *_no_better(before, trainer.state.best_metric)]
-    metrics = {name: value for name, value in done.metrics.items() if name not in _OF_BATCHES}
+    metrics = dict(done.metrics)
+    metrics.pop("train_samples_per_second", None)  # items, which are batches here
     return Taught(model, lesson.learned(), trainer, metrics, frozen=frozen, warnings=warnings)
 
 

@@ -95,7 +95,8 @@ def pipeline(
     options: settings of the task to answer with in place of those of training, such as {"num_beams": 4}; which ones can
     be changed is said by the message that refuses another.
 
-    Raises: ArtifactError naming the file and the cure. RecipeError for an option that cannot be changed.
+    Raises: ArtifactError naming the file and the cure. RecipeError for an option that cannot be changed. DataError for
+    a batch size that is none.
     """
     import torch
 
