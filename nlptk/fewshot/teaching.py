@@ -91,7 +91,7 @@ def taught_by(
     trainer.identity = {**run_identity(recipe, prepared, args), **plan.data}
     before = plan.validate() if plan.validate is not None else None
     done = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
-    trainer.accelerator.unwrap_model(lesson.module, keep_fp32_wrapper=False)  # bf16 was for training
+    trainer.leave_mixed_precision()
     if support is not None and method.trains == "meta" and method.settles(learner):
         method.settle(learner, support, lesson.learned())
     model = prepared.strategy.merge(prepared.trained) if whole else prepared.model

@@ -100,6 +100,7 @@ def _run(recipe: PretrainRecipe, where: str) -> PretrainResult:
     trainer.identity = _identity(recipe, origin, corpus, trainer.args)
     checkpoint = last_checkpoint(trainer.args, where, trainer.identity)
     done = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.leave_mixed_precision()
     watch.lap("training")
     if recipe.save_dtype == "float16":
         round_weights(origin.model)

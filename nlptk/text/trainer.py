@@ -95,7 +95,7 @@ class PretrainingTrainer(SafeTrainer):
         sums = torch.zeros(2, dtype=torch.float64)
         was_training = model.training
         model.eval()
-        with torch.no_grad(), self.autocast_smart_context_manager():
+        with torch.no_grad():
             for first in range(0, len(mine), size):
                 batch = default_collate([self.held_out[row] for row in mine[first : first + size]])
                 batch = {key: values.to(self.args.device) for key, values in batch.items()}

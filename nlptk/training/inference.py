@@ -23,7 +23,6 @@ def run_features(
     fetch: Fetch,
     *,
     batch_size: int,
-    autocast: Callable[[], Any] = torch.no_grad,
     rank: int = 0,
     world_size: int = 1,
     show_progress: bool = True,
@@ -45,7 +44,7 @@ def run_features(
     losses: list[tuple[float, int]] = []
     hidden = not show_progress or rank != 0
     bar = tqdm(batches[rank::world_size], desc="predicting", delay=2, disable=hidden or None, leave=False)
-    with torch.inference_mode(), autocast():
+    with torch.inference_mode():
         for indices in bar:
             batch = {
                 key: value.to(device) if isinstance(value, torch.Tensor) else value

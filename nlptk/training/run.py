@@ -91,6 +91,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
             watch.lap("batches")
             trainer.identity = run_identity(recipe, prepared, args)
             trained = trainer.train(resume_from_checkpoint=last_checkpoint(args, where, trainer.identity))
+            trainer.leave_mixed_precision()
             watch.lap("training")
             if batching.packed is not None:
                 batching.packed.remove()

@@ -48,6 +48,10 @@ class SafeTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.add_callback(HeapTrim())
 
+    def leave_mixed_precision(self) -> None:
+        """Let the trained model compute in its own precision again, as it does where it is served."""
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
         # a checkpoint's state holds steps; the arguments, which a resume compares with it, may hold fractions
         with whole_steps(self.args, max_steps):

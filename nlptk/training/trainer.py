@@ -270,7 +270,6 @@ class NlptkTrainer(SafeTrainer):
             rows.lengths,
             rows.fetch,
             batch_size=self.args.per_device_eval_batch_size,
-            autocast=self.autocast_smart_context_manager,
             rank=self.args.process_index,
             world_size=self.args.world_size,
             show_progress=not self.args.disable_tqdm,

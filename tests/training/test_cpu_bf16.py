@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import nlptk
 from nlptk.errors import UnsupportedError
 from nlptk.training import cpu_bf16
 from nlptk.training.arguments import RunFacts, _defaults, training_arguments
@@ -52,7 +53,7 @@ def test_it_is_off_by_default(tmp_path: Path) -> None:
 
 @on_cpu
 @pytest.mark.slow
-def test_the_command_line_sets_the_cap_before_torch_and_trains(
+def test_the_command_line_sets_the_cap_before_torch_and_trains_and_measures_what_is_served(
     tiny: dict[str, Path], rows: Path, tmp_path: Path
 ) -> None:
     probe = tmp_path / "sitecustomize.py"
@@ -65,8 +66,8 @@ def test_the_command_line_sets_the_cap_before_torch_and_trains(
         "sys.meta_path.insert(0, Spy())\n"
     )
     words = ["task=classification", f"model={tiny['bert']}", f"data.train={rows}", "data.validation=none"]
-    words += ["data.test=none", f"output={tmp_path / 'run'}", "bootstrap=0", "training.bf16=true"]
-    words += ["training.max_steps=2"]
+    words += [f"data.test={rows}", "data.duplicates=keep", f"output={tmp_path / 'run'}", "bootstrap=0"]
+    words += ["training.bf16=true", "training.max_steps=2"]
     environment = {key: value for key, value in os.environ.items() if key != cpu_bf16.VARIABLE}
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
@@ -76,6 +77,9 @@ def test_the_command_line_sets_the_cap_before_torch_and_trains(
     assert (tmp_path / "cap").read_text().splitlines()[0] == cpu_bf16.BELOW_AMX
     recipe = json.loads((tmp_path / "run" / "model" / "nlptk.json").read_text())["recipe"]
     assert recipe["training"]["bf16"] is True
+    reported = json.loads((tmp_path / "run" / "all_results.json").read_text())["test_loss"]
+    served = nlptk.evaluate(tmp_path / "run", rows, output=tmp_path / "later", bootstrap=0)
+    assert reported == pytest.approx(served.figures["loss"].value, abs=1e-6)  # bf16 would differ in the third digit
 
 
 @pytest.mark.parametrize(
