@@ -198,17 +198,16 @@ class Translation(TextToText):
     ) -> list[Section]:
         import numpy as np
 
-        from nlptk.metrics import translation_figures, translation_signatures
+        from nlptk.metrics import chrf_scores, translation_signatures
         from nlptk.report import sections
 
-        pairs = zip(pooled, references, strict=True)
-        scores = [translation_figures([text], [gold])["chrf"].value for text, gold in pairs]
+        scores = chrf_scores(pooled, references, lowercase=self.settings.lowercase)
         sources = self.sources(roles)
         columns: dict[str, Sequence[Any]] = {
             "source": sources,
             "reference": references,
             "translation": pooled,
-            "chrf": scores,
+            "chrf": scores.tolist(),
         }
         signatures = translation_signatures(
             references, tokenize=self.settings.bleu_tokens, lowercase=self.settings.lowercase

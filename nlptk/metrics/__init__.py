@@ -25,13 +25,14 @@ from nlptk.metrics.summaries import rouge_scores, summary_figures
 from nlptk.metrics.tables import confusion, per_class
 from nlptk.metrics.texts import generation_figures
 from nlptk.metrics.thresholds import tune_thresholds
-from nlptk.metrics.translations import translation_figures, translation_signatures
+from nlptk.metrics.translations import chrf_scores, translation_figures, translation_signatures
 from nlptk.metrics.words import MOSTLY, share_of_letters
 
 __all__ = [
     "MOSTLY",
     "answer_figures",
     "best_threshold",
+    "chrf_scores",
     "classification_figures",
     "confusion",
     "entity_figures",

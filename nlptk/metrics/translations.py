@@ -54,6 +54,16 @@ def translation_figures(
     return figures_of(measure, rows, bootstrap=bootstrap, seed=seed)
 
 
+def chrf_scores(
+    predictions: Sequence[str], references: Sequence[str | Sequence[str]], *, lowercase: bool = False
+) -> Floats:
+    """(rows,): sacrebleu's sentence chrF of each, in [0, 100]; 0 where a reference says nothing."""
+    check_rows(predictions=predictions, references=references)
+    metric = corpus_metrics("none", lowercase=lowercase)["chrf"]
+    statistics = sentence_statistics(metric, check_texts("predictions", predictions), check_references(references))
+    return np.array([metric._compute_score_from_stats(row.tolist()).score for row in statistics])
+
+
 def measurable(references: Sequence[str | Sequence[str]]) -> bool:
     """Whether any reference has a character to be matched."""
     return any(text.strip() for row in check_references(references) for text in row)

@@ -10,7 +10,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from nlptk.errors import DataError
-from nlptk.metrics import translation_figures, translation_signatures
+from nlptk.metrics import chrf_scores, translation_figures, translation_signatures
 from tests.metrics.plain_bootstrap import check_intervals
 
 WORDS = ["the", "cat", "sat", "on", "(a)", "mat,", "and", "dogs", "ran", "far", "away", "today.", "Ünï", "東京"]
@@ -62,6 +62,15 @@ def test_intervals_equal_sacrebleu_on_the_resampled_corpora(most: int) -> None:
         return sacrebleu_scores([said[i] for i in drawn], [gold[i] for i in drawn])
 
     check_intervals(figures, score, rows=25, resamples=40, seed=3, exactly=["bleu", "chrf", "chrf++"])
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_the_chrf_of_a_row_is_sacrebleus_of_the_sentence(lowercase: bool) -> None:
+    said, gold = rows(40, seed=2, most=2, empty=False)
+    upper = [text.upper() if place % 2 else text for place, text in enumerate(said)]
+    metric = CHRF(lowercase=lowercase)
+    expected = [metric.sentence_score(text, texts).score for text, texts in zip(upper, gold, strict=True)]
+    assert chrf_scores(upper, gold, lowercase=lowercase).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("most", [1, 3])
