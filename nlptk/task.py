@@ -327,7 +327,7 @@ class Task(ABC):
         """The summed loss of a batch, a scalar; nlptk divides by `loss_items`."""
 
     def loss_items(self, labels: torch.Tensor) -> int:
-        """How many terms the summed loss has, at least 1: the rows, unless a task counts tokens."""
+        """How many terms the summed loss has: the rows, unless a task counts tokens. 0 where a batch has no label."""
         return int(labels.shape[0])
 
     def outputs(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> list[np.ndarray]:

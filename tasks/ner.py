@@ -217,7 +217,7 @@ class Ner(task.Task):
         return functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
 
     def loss_items(self, labels: torch.Tensor) -> int:
-        return max(1, int((labels != IGNORED).sum()))
+        return int((labels != IGNORED).sum())
 
     def outputs(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> list[np.ndarray]:
         lengths = batch["attention_mask"].sum(dim=1).tolist()

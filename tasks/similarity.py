@@ -282,7 +282,7 @@ class Similarity(task.Task):
 
     def loss_items(self, labels: torch.Tensor) -> int:
         if self.objective == "in_batch_negatives":
-            return max(1, int((labels > 0).sum()))  # a batch without such pairs has a loss of 0
+            return int((labels > 0).sum())
         return super().loss_items(labels)
 
     def outputs(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> list[np.ndarray]:

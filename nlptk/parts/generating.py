@@ -242,7 +242,7 @@ class TextToText(Task):
         )
 
     def loss_items(self, labels: torch.Tensor) -> int:
-        return max(1, int((labels != IGNORED).sum()))  # none where a prompt leaves no room for its target
+        return int((labels != IGNORED).sum())  # 0 where a prompt leaves no room for its target
 
     def infer(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Inferred:
         """What the model writes after each prompt, as token ids, and the loss of the targets where they are known."""

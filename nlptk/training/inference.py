@@ -28,7 +28,7 @@ def run_features(
     show_progress: bool = True,
     loss_only: bool = False,
 ) -> tuple[list[np.ndarray], float | None]:
-    """What `task.infer` keeps of every feature, in order, and the mean loss where there are labels.
+    """What `task.infer` keeps of every feature, in order, and the mean loss, None where there is no label.
 
     loss_only: only the loss, from one forward; nothing is kept.
 

@@ -183,9 +183,11 @@ class NlptkTrainer(SafeTrainer):
         return scheduler
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
-        """Terms of the loss over the whole accumulated batch, on all ranks together."""
+        """Terms of the loss over the whole accumulated batch, on all ranks together; at least 1, to divide by."""
         items = torch.tensor(sum(self.task.loss_items(batch["labels"]) for batch in batch_samples), device=device)
-        return self.accelerator.gather(items).sum() if self.args.world_size > 1 else items
+        if self.args.world_size > 1:
+            items = self.accelerator.gather(items).sum()
+        return items.clamp(min=1)
 
     def compute_loss(
         self,
@@ -196,7 +198,7 @@ class NlptkTrainer(SafeTrainer):
     ) -> Any:
         labels = inputs["labels"]
         outputs = self.task.forward(model, inputs)
-        items = num_items_in_batch if num_items_in_batch is not None else self.task.loss_items(labels)
+        items = num_items_in_batch if num_items_in_batch is not None else max(1, self.task.loss_items(labels))
         # gradients are averaged over the ranks, the items are counted over all of them
         loss = self.task.loss(outputs, labels) / items * self.args.world_size
         return (loss, outputs) if return_outputs else loss
@@ -227,12 +229,14 @@ class NlptkTrainer(SafeTrainer):
 
     def _validate(self) -> dict[str, float]:
         assert self._validation is not None
-        if not self.task.measured_in_training():
-            return {"loss": self.loss(self._validation)}
-        pooled, loss = self.run(self._validation)
-        self.task.tune(pooled, self._validation.rows)
-        figures = self.task.score(pooled, self._validation.rows).figures
-        found = {name: figure.value for name, figure in figures.items()}
+        found: dict[str, float] = {}
+        if self.task.measured_in_training():
+            pooled, loss = self.run(self._validation)
+            self.task.tune(pooled, self._validation.rows)
+            figures = self.task.score(pooled, self._validation.rows).figures
+            found = {name: figure.value for name, figure in figures.items()}
+        else:
+            loss = self._infer(self._validation, None, loss_only=True)[1]
         return found if loss is None else {**found, "loss": loss}
 
     def check_metric(self, where: str) -> None:
@@ -251,15 +255,10 @@ class NlptkTrainer(SafeTrainer):
             )
 
     def run(self, rows: EvaluationSet, model: torch.nn.Module | None = None) -> tuple[Sequence[Any], float | None]:
-        """Pooled outputs of every row, in order, and the mean loss. model: another than the one in training."""
+        """Pooled outputs of every row, in order, and the mean loss, None where there is no label. model: another than
+        the one in training."""
         outputs, loss = self._infer(rows, model)
         return self.task.pool(outputs, rows.features), loss
-
-    def loss(self, rows: EvaluationSet) -> float:
-        """The mean loss on labelled rows, nothing inferred."""
-        loss = self._infer(rows, None, loss_only=True)[1]
-        assert loss is not None
-        return loss
 
     def _infer(
         self, rows: EvaluationSet, model: torch.nn.Module | None, *, loss_only: bool = False

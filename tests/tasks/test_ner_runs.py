@@ -48,11 +48,11 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def _train(model: Path, rows: Path, output: Path, *, epochs: int = 12, **keys: Any) -> nlptk.TrainResult:
-    training = {"num_train_epochs": epochs, "per_device_train_batch_size": 8, "learning_rate": 0.01}
+    steps = {"num_train_epochs": epochs, "per_device_train_batch_size": 8, "learning_rate": 0.01}
+    training = {**steps, "disable_tqdm": True, "save_strategy": "no", **keys.pop("training", {})}
     data = {"train": rows, "validation": rows, "test": "none", "duplicates": "keep", **keys.pop("data", {})}
     return nlptk.train(
-        **{"task": "ner", "model": model, "data": data, "output": output, "bootstrap": 0, **keys},
-        training={**training, "disable_tqdm": True, "save_strategy": "no"},
+        **{"task": "ner", "model": model, "data": data, "output": output, "bootstrap": 0, **keys}, training=training
     )
 
 
@@ -216,6 +216,15 @@ def test_validation_rows_on_which_nothing_is_gold_or_found_cannot_choose_a_model
     model = write_checkpoint("bert", tmp_path / "bert")
     with pytest.raises(DataError, match=r"validation: f1 is undefined on these rows; .*metric_for_best_model"):
         _train(model, train, tmp_path / "run", epochs=1, data={"validation": str(other)})
+
+
+def test_validation_rows_without_a_label_have_no_loss_to_choose_a_model_by(tmp_path: Path) -> None:
+    train, other = _write(tmp_path / "rows.jsonl", _rows(16)), tmp_path / "other.conll"
+    other.write_text("Oslo B-CITY\n")
+    data = {"validation": str(other), "unseen_labels": "keep"}
+    model = write_checkpoint("bert", tmp_path / "bert")
+    with pytest.raises(DataError, match=r"validation: loss is undefined on these rows; give others"):
+        _train(model, train, tmp_path / "run", epochs=1, data=data, training={"metric_for_best_model": "loss"})
 
 
 def test_an_architecture_without_such_a_head_is_refused(tmp_path: Path) -> None:
