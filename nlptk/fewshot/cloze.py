@@ -1,4 +1,4 @@
-"""cloze: a template with a mask; a class's logit is that of the word which names it.
+"""cloze: a template with a mask; a class's logit is that of the word which names it, moved as the examples ask.
 
 Schick and Schuetze 2021, "Exploiting Cloze Questions for Few Shot Text Classification", arXiv:2001.07676.
 """
@@ -18,7 +18,7 @@ from nlptk.fewshot.sharing import Share
 from nlptk.parts.class_names import spoken
 from nlptk.parts.cloze import word_ids, word_rows
 from nlptk.parts.methods import ClozeOptions
-from nlptk.parts.support import Head
+from nlptk.parts.support import Head, moved_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,7 +27,7 @@ LABELS = "labels"
 
 
 class Cloze(Method):
-    """The head is the vocabulary's: the rows of the label words, before and after training."""
+    """The head begins as the vocabulary's: the rows of the label words, before and after training."""
 
     options: ClozeOptions
     reads_head = True
@@ -66,7 +66,11 @@ class Cloze(Method):
         ids = self.ids(material.names, material.tokenizer)
         with torch.no_grad():
             weight, bias = word_rows(material.model, ids)
-        return Head(weight.float().cpu().numpy(), bias.float().cpu().numpy(), unit_length=False)
+        words = Head(weight.float().cpu().numpy(), bias.float().cpu().numpy(), unit_length=False)
+        if self.options.inverse_penalty is None:
+            return words
+        penalty = self.options.inverse_penalty
+        return moved_head(words, material.vectors, material.labels, inverse_penalty=penalty)
 
     def support_lesson(
         self, learner: Learner, rows: LabelledRows, *, batch_size: int, seed: int, share: Share

@@ -75,6 +75,12 @@ class ClozeOptions(TaskOptions):
         "full", description="On the support set: nothing trains, only LoRA's few parameters, or what `strategy` says"
     )
 
+    inverse_penalty: float | None = Field(
+        10.0,
+        gt=0.0,
+        description="scikit-learn's C of how far the examples move the head from the words; null: words alone decide",
+    )
+
     @model_validator(mode="after")
     def _has_both_places(self) -> ClozeOptions:
         for place in (TEXT, MASK):

@@ -257,7 +257,7 @@ def test_episodes_of_an_untuned_cloze_are_what_the_language_model_says(
     model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoints["bert"]).eval()
     for part in (tokenizer, model):
         part.save_pretrained(tmp_path / "checkpoint")
-    method = {"name": "cloze", "template": "{text} it is {mask} .", "tuning": "none"}
+    method = {"name": "cloze", "template": "{text} it is {mask} .", "tuning": "none", "inverse_penalty": None}
     found = nlptk.compare_methods(
         task={"name": "few_shot", "method": method},
         model=tmp_path / "checkpoint",

@@ -20,6 +20,7 @@ from nlptk.parts.support import (
     euclidean_head,
     load_support,
     logistic_head,
+    moved_head,
     save_support,
 )
 
@@ -47,6 +48,29 @@ def test_cosine_logits_are_scaled_cosines_to_the_means_of_unit_vectors() -> None
     means = normalize(np.stack([normalize(VECTORS)[label == LABELS].mean(axis=0) for label in range(4)]))
     found = cosine_head(VECTORS, LABELS, 4, scale=10.0).logits(QUERIES)
     assert found == pytest.approx(10 * normalize(QUERIES) @ means.T, abs=1e-4)
+
+
+def test_a_head_of_zeros_moves_to_scikit_learns_logistic_regression() -> None:
+    kept = np.arange(20) < 17  # classes of unlike numbers
+    nothing = Head(np.zeros((4, 6), dtype=np.float32), np.zeros(4, dtype=np.float32), unit_length=True)
+    expected = LogisticRegression(C=2.0, max_iter=1000, class_weight="balanced").fit(
+        normalize(VECTORS[kept]), LABELS[kept]
+    )
+    head = moved_head(nothing, VECTORS[kept], LABELS[kept], inverse_penalty=2.0)
+    assert head.weight == pytest.approx(expected.coef_, abs=1e-3)
+    assert head.bias == pytest.approx(expected.intercept_, abs=1e-3)
+
+
+def test_a_moved_head_does_not_depend_on_the_scale_of_its_vectors_and_stays_without_reason() -> None:
+    words = Head(RNG.normal(size=(4, 6)).astype(np.float32), np.zeros(4, dtype=np.float32), unit_length=False)
+    head = moved_head(words, VECTORS, LABELS, inverse_penalty=1.0)
+    scaled = Head(words.weight / 50, words.bias, unit_length=False)
+    other = moved_head(scaled, VECTORS * 50, LABELS, inverse_penalty=1.0)
+    assert other.logits(QUERIES * 50) == pytest.approx(head.logits(QUERIES), abs=1e-2)
+    sure = Head(1000 * cosine_head(VECTORS, LABELS, 4, scale=1.0).weight, words.bias, unit_length=False)
+    right = sure.logits(VECTORS).argmax(axis=1) == LABELS
+    same = moved_head(sure, VECTORS[right], LABELS[right], inverse_penalty=1.0)
+    assert same.weight == pytest.approx(sure.weight, abs=0.2)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
