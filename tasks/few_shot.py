@@ -30,7 +30,7 @@ from nlptk.parts.methods import METHODS, ClozeOptions, MetaOptions, MethodOption
 from nlptk.parts.sentence_models import checkpoint_pooling, write_sentence_model
 from nlptk.parts.support import Support, load_support, save_support, unit
 from nlptk.parts.windows import window_rows
-from nlptk.task import Column, Features, Figure, LabelSpace, Prediction, Preprocessing, Scores
+from nlptk.task import Column, Features, LabelSpace, Prediction, Preprocessing, Scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -294,7 +294,7 @@ class FewShot(task.Task):
     ) -> Scores:
         import numpy as np
 
-        from nlptk.metrics import classification_figures
+        from nlptk.metrics import classification_figures, rejection_figures
 
         vectors, references = np.asarray(pooled), np.asarray(rows["label"], dtype=np.int64)
         probabilities = self.probabilities(vectors)
@@ -303,7 +303,8 @@ class FewShot(task.Task):
             probabilities, references, self.space, predictions=decided, bootstrap=bootstrap, seed=seed
         )
         if self.threshold is not None:
-            figures |= rejection_figures(decided == references, self.familiarity(vectors) < self.threshold)
+            withheld = self.familiarity(vectors) < self.threshold
+            figures |= rejection_figures(decided == references, withheld, bootstrap=bootstrap, seed=seed)
         parts = labelled_sections(probabilities, decided, references, rows, self.space) if sections else []
         return Scores(figures, parts, label_warnings(decided, references, self.space))
 
@@ -315,22 +316,6 @@ class FewShot(task.Task):
 
     def load_extra(self, folder: Path) -> None:
         self.support = load_support(folder)
-
-
-def rejection_figures(right: np.ndarray, rejected: np.ndarray) -> dict[str, Figure]:
-    """What comes of rejection, all other figures being of the decisions before it.
-
-    right: (rows,) whether the most probable class is the right one; rejected: (rows,) whether it is withheld. Figures:
-    rejected, the share of these; accuracy_with_rejection, of all rows, a rejected one being wrong; accuracy_of_kept, of
-    those that keep their label.
-    """
-    found = {
-        "rejected": Figure(float(rejected.mean())),
-        "accuracy_with_rejection": Figure(float((right & ~rejected).mean())),
-    }
-    if not rejected.all():
-        found["accuracy_of_kept"] = Figure(float(right[~rejected].mean()))
-    return found
 
 
 def mean_by_row(outputs: Sequence[np.ndarray], rows: Sequence[int]) -> np.ndarray:

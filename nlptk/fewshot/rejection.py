@@ -13,6 +13,7 @@ from datasets import Dataset
 from nlptk.errors import DataError, UnsupportedError
 from nlptk.fewshot.data import refuse_shared_texts, split_rows, unlabelled_file
 from nlptk.fewshot.rows import LabelledRows
+from nlptk.metrics import out_of_scope_figures
 from nlptk.parts.support import Support, class_means, unit
 from nlptk.recipe import DataSettings
 from nlptk.task import Figure, Preprocessing, Scores
@@ -26,8 +27,6 @@ FEW = 8
 """Examples of a class below which a threshold from the examples alone is warned of: with one to four of each of ten
 classes of CLINC150 it rejected from 0 to 24 % of other texts of these classes, with eight and
 the class's name 5.5 %."""
-REJECTED = 0.95
-"""Share of the texts out of scope at whose rejection the wrongly rejected ones are counted."""
 
 
 def out_of_scope_rows(prepared: Prepared, settings: DataSettings, *, on_support: bool) -> dict[str, LabelledRows]:
@@ -117,22 +116,22 @@ def leave_one_out(support: Support) -> np.ndarray:
 
 
 def measure_rejection(
-    task: Any, scores: Mapping[str, Scores], vectors: Mapping[str, np.ndarray], strangers: Mapping[str, np.ndarray]
+    task: Any,
+    scores: Mapping[str, Scores],
+    vectors: Mapping[str, np.ndarray],
+    strangers: Mapping[str, np.ndarray],
+    *,
+    bootstrap: int,
+    seed: int,
 ) -> None:
-    """Add to a split's figures how well familiarity tells its texts from those out of scope."""
+    """Add to a split's figures how well familiarity tells its texts from those out of scope. strangers: split ->
+    (texts,) familiarity of the latter."""
     for split in scores.keys() & strangers.keys():
-        scores[split].figures.update(rejection_figures(task, vectors[split], strangers[split]))
-
-
-def rejection_figures(task: Any, known: np.ndarray, strangers: np.ndarray) -> dict[str, Figure]:
-    """How well familiarity tells texts from those out of scope, and what the task's threshold rejects of these.
-
-    known: (texts, dim) vectors of texts in scope; strangers: (texts,) familiarity of texts out of scope.
-    """
-    figures = separation(task.familiarity(known), strangers)
-    if task.threshold is not None:
-        figures["out_of_scope_rejected"] = Figure(float((strangers < task.threshold).mean()))
-    return figures
+        known = task.familiarity(vectors[split])
+        figures = out_of_scope_figures(
+            known, strangers[split], threshold=task.threshold, bootstrap=bootstrap, seed=seed
+        )
+        scores[split].figures.update(figures)
 
 
 def rejection_of_file(
@@ -144,6 +143,8 @@ def rejection_of_file(
     *,
     rows: Dataset,
     known: np.ndarray,
+    bootstrap: int,
+    seed: int,
 ) -> dict[str, Figure]:
     """The same of a finished model, for a file of texts of no class. rows, known: those in scope, and their vectors.
 
@@ -153,17 +154,7 @@ def rejection_of_file(
         raise UnsupportedError(f"out_of_scope: a {task.name} model gives every row its answer; leave it out")
     strangers = unlabelled_file(path, settings, task, how, where="out_of_scope")
     refuse_shared_texts([strangers], replace(strangers, rows=rows, where="the rows"))
-    return rejection_figures(task, known, task.familiarity(strangers.vectors(model, batch_size=64)))
-
-
-def separation(known: np.ndarray, strangers: np.ndarray) -> dict[str, Figure]:
-    """AUROC, and the share of the known that fall with 95 % of the strangers or, where they are few, the least more."""
-    from sklearn.metrics import roc_auc_score
-
-    truth = np.concatenate([np.ones(len(known)), np.zeros(len(strangers))])
-    area = float(roc_auc_score(truth, np.concatenate([known, strangers])))
-    edge = float(np.quantile(strangers, REJECTED, method="inverted_cdf"))  # up to it, 95 % of them or more
-    return {
-        "out_of_scope_auroc": Figure(area),
-        "false_rejection_at_95": Figure(float((known <= edge).mean())),
-    }
+    unfamiliar = task.familiarity(strangers.vectors(model, batch_size=64))
+    return out_of_scope_figures(
+        task.familiarity(known), unfamiliar, threshold=task.threshold, bootstrap=bootstrap, seed=seed
+    )

@@ -73,7 +73,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     unfamiliar = {split: task.familiarity(see(rows)) for split, rows in strangers.items()}
     told = tune_rejection(task, vectors.get("validation"), unfamiliar.get("validation"))
     scores = _measure(recipe, prepared, vectors)
-    measure_rejection(task, scores, vectors, unfamiliar)
+    measure_rejection(task, scores, vectors, unfamiliar, bootstrap=recipe.bootstrap, seed=recipe.seed)
     watch.lap("measuring")
     output = Path(recipe.output)
     metrics = {**taught.metrics, **flat(scores)}

@@ -20,6 +20,7 @@ from nlptk.metrics.calibration import expected_calibration_error, reliability_bi
 from nlptk.metrics.correlations import similarity_figures
 from nlptk.metrics.figures import classification_figures
 from nlptk.metrics.registry import load, names
+from nlptk.metrics.rejection import out_of_scope_figures, rejection_figures
 from nlptk.metrics.spans import entity_figures, entity_spans, per_type
 from nlptk.metrics.summaries import rouge_scores, summary_figures
 from nlptk.metrics.tables import confusion, per_class
@@ -41,8 +42,10 @@ __all__ = [
     "generation_figures",
     "load",
     "names",
+    "out_of_scope_figures",
     "per_class",
     "per_type",
+    "rejection_figures",
     "reliability_bins",
     "rouge_scores",
     "share_of_letters",

@@ -90,7 +90,15 @@ def evaluate(
         from nlptk.fewshot.rejection import rejection_of_file
 
         found_there = rejection_of_file(
-            task, loaded.model, out_of_scope, settings, how, rows=rows, known=np.asarray(pooled)
+            task,
+            loaded.model,
+            out_of_scope,
+            settings,
+            how,
+            rows=rows,
+            known=np.asarray(pooled),
+            bootstrap=bootstrap,
+            seed=seed,
         )
         scores.figures.update(found_there)
     told = [*dropped_lines(found.dropped), *conflict_lines(found.conflicts), *found.notes]

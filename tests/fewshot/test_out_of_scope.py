@@ -11,7 +11,7 @@ import pytest
 import nlptk
 import nlptk.pipelines
 from nlptk.errors import DataError, UnsupportedError
-from nlptk.fewshot.rejection import choose_threshold, leave_one_out, separation
+from nlptk.fewshot.rejection import choose_threshold, leave_one_out
 from nlptk.parts.support import Support, euclidean_head
 from tests.fewshot.few_shot_rows import META, train
 
@@ -39,23 +39,6 @@ def test_rejection_is_not_tuned_on_what_the_encoder_trained_on(
     meta = {"meta": {"train": str(data["meta"]), **META}} if method == "fomaml" else {}
     with pytest.raises(DataError, match="trains on its support set"):
         train(checkpoints["bert"], data, tmp_path / "run", method, strategy="lora", rejection="tuned", **meta)
-
-
-def test_separation_on_a_worked_example() -> None:
-    """Of 12 pairs 11 are in order; the stranger at 0.35 lies above the known one at 0.3. 95 % of three are all."""
-    found = separation(np.array([0.3, 0.5, 0.7, 0.9]), np.array([0.1, 0.2, 0.35]))
-    assert found["out_of_scope_auroc"].value == pytest.approx(11 / 12)
-    assert found["false_rejection_at_95"].value == pytest.approx(1 / 4)
-
-
-def test_where_strangers_are_few_no_fewer_than_95_percent_of_them_are_rejected() -> None:
-    """19 of 20 are 95 %; of ten, all must be; of equals, all are."""
-    known = np.arange(40) / 40 + 0.01
-    twenty = np.arange(20) / 20
-    assert separation(known, twenty)["false_rejection_at_95"].value == pytest.approx((known <= 0.9).mean())
-    assert separation(known, twenty[:10])["false_rejection_at_95"].value == pytest.approx((known <= 0.45).mean())
-    halves = np.repeat([0.5, 0.9], 10)
-    assert separation(known, halves)["false_rejection_at_95"].value == pytest.approx((known <= 0.9).mean())
 
 
 def test_an_example_is_compared_with_the_mean_of_the_others_of_its_class() -> None:
