@@ -67,6 +67,9 @@ def add_class(
     examples: Annotated[
         list[str] | None, typer.Argument(help="Texts of it, each a word of its own on the command line")
     ] = None,
+    words: Annotated[
+        str | None, typer.Option(help="What the name says, for models that read names (class_names, cloze)")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the new version; default: in place")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +77,7 @@ def add_class(
     from nlptk.pipelines import pipeline
 
     loaded = pipeline(model)
-    folder = loaded.add_class(name, examples or [], output=output)
+    folder = loaded.add_class(name, examples or [], words=words, output=output)
     _say_version(loaded, folder, as_json)
 
 

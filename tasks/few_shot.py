@@ -86,8 +86,6 @@ class FewShotOptions(task.TaskOptions):
 
     @model_validator(mode="after")
     def _belong_together(self) -> FewShotOptions:
-        if (self.out_of_scope or self.out_of_scope_test) and self.rejection == "off":
-            raise ValueError("out_of_scope is for rejection; set rejection=tuned too, or leave it out")
         if isinstance(self.method, ClozeOptions) and self.pooling is not None:
             raise ValueError("method cloze reads the mask and pools nothing; leave pooling out")
         if isinstance(self.method, ClozeOptions) and self.class_names:
@@ -116,6 +114,7 @@ class FewShot(task.Task):
     inputs = ("input_ids", "token_type_ids", "position", "labels")
     headline = ("accuracy_with_rejection", "macro_f1", "out_of_scope_auroc", "log_loss", "ece")
     lower_is_better = frozenset({"loss", "log_loss", "brier", "ece"})
+    changeable = frozenset({"rejection"})
 
     support: Support | None = None
     """What it decides by; set by training, or read from the artifact."""

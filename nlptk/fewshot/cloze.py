@@ -30,7 +30,7 @@ class Cloze(Method):
     """The head begins as the vocabulary's: the rows of the label words, before and after training."""
 
     options: ClozeOptions
-    reads_head = True
+    reads_head = reads_words = True
     epochs = 20.0  # as often as contrastive embeds an example; a few rows are one batch, and one step teaches nothing
     uses = frozenset()
 
@@ -48,9 +48,22 @@ class Cloze(Method):
         if unknown := sorted(given.keys() - set(names)):
             raise RecipeError(f"task.method.label_words: no class {unknown[0]!r}; there are {list(names[:20])}")
 
+    def with_class(self, names: Sequence[str], name: str, words: str | None) -> Cloze:
+        given = self.options.label_words
+        if given is None and words is None:
+            return self
+        known = {**{known: spoken(known) for known in names}, **(given or {})}
+        return self._with_words({**known, name: words or spoken(name)})
+
+    def without_class(self, name: str) -> Cloze:
+        given = self.options.label_words
+        return self if given is None else self._with_words({n: word for n, word in given.items() if n != name})
+
+    def _with_words(self, words: dict[str, str]) -> Cloze:
+        return Cloze(self.options.model_copy(update={"label_words": words}))
+
     def ids(self, names: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-        """Token ids of every class's label word; of a class that was added later, its name's. Raises: RecipeError for
-        two classes with the same."""
+        """Token ids of every class's label word. Raises: RecipeError for two classes with the same."""
         given = self.options.label_words or {}
         found = word_ids(tokenizer, [given.get(name, spoken(name)) for name in names])
         first: dict[tuple[int, ...], str] = {}

@@ -93,6 +93,8 @@ class Method(ABC):
     """Default of `training.num_train_epochs`: passes over its lesson's batches."""
     reads_head: ClassVar[bool] = False
     """Whether it reads the output layer of the checkpoint's language model."""
+    reads_words: ClassVar[bool] = False
+    """Whether it decides by words that stand for the classes."""
     uses: ClassVar[frozenset[str]] = frozenset({"class_names", "pooling"})
     """Those of the task's settings that not all methods have a use for."""
 
@@ -105,6 +107,14 @@ class Method(ABC):
 
     def check_names(self, names: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse classes that it cannot learn by their names. names: all that there are. Raises: RecipeError."""
+
+    def with_class(self, names: Sequence[str], name: str, words: str | None) -> Method:
+        """The method where there is one class more than `names`. words: what stands for it, where words are read."""
+        return self
+
+    def without_class(self, name: str) -> Method:
+        """The method where there is a class less."""
+        return self
 
     def meta_lesson(self, learner: Learner, rows: LabelledRows, meta: MetaOptions, *, seed: int) -> Lesson:
         """Meta-training on episodes of rows."""

@@ -33,6 +33,11 @@ def settled(recipe: Recipe, where: str) -> Recipe:
             f"{where}: early_stopping: watches the validation classes of meta-training; give "
             "task.meta.validation=FILE, or leave it out"
         )
+    strangers = [key for key in ("out_of_scope", "out_of_scope_test") if recipe.task[key] is not None]
+    if strangers and recipe.task["rejection"] == "off":
+        raise RecipeError(
+            f"{where}: task.{strangers[0]}: is for rejection; set task.rejection=tuned too, or leave it out"
+        )
     if recipe.packing is True:
         raise RecipeError(f"{where}: packing: few-shot methods make batches of their own; leave it out")
     adapters = registry.get_strategy(recipe.strategy["name"]).lr_kind == "adapter"

@@ -271,11 +271,18 @@ class Pipeline:
 
         return embedding.search(self, queries, corpus, top_k=top_k)
 
-    def add_class(self, name: str, examples: Iterable[str] = (), *, output: str | Path | None = None) -> Path:
+    def add_class(
+        self,
+        name: str,
+        examples: Iterable[str] = (),
+        *,
+        words: str | None = None,
+        output: str | Path | None = None,
+    ) -> Path:
         """A few-shot model that knows one class more, saved as a new version; see `nlptk.pipelines.few_shot`."""
         from nlptk.pipelines import few_shot
 
-        return few_shot.add_class(self, name, examples, output=output)
+        return few_shot.add_class(self, name, examples, words=words, output=output)
 
     def remove_class(self, name: str, *, output: str | Path | None = None) -> Path:
         """A few-shot model without one of its classes, saved as a new version; see `nlptk.pipelines.few_shot`."""

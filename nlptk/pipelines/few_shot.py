@@ -26,8 +26,8 @@ from transformers.pipelines.base import Pipeline as TransformersPipeline
 from nlptk import artifact
 from nlptk.data.normalize import text_key
 from nlptk.data.values import half_pair, text_fault
-from nlptk.errors import DataError, UnsupportedError
-from nlptk.fewshot.contract import Material
+from nlptk.errors import DataError, RecipeError, UnsupportedError
+from nlptk.fewshot.contract import Material, Method
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rejection import SUPPORT_ALONE, THRESHOLD, retuned
 from nlptk.nearest import did_you_mean
@@ -56,16 +56,23 @@ def _one_at_a_time(change: Callable[P, Path]) -> Callable[P, Path]:
 
 
 @_one_at_a_time
-def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, output: str | Path | None = None) -> Path:
+def add_class(
+    loaded: Pipeline,
+    name: str,
+    examples: Iterable[str] = (),
+    *,
+    words: str | None = None,
+    output: str | Path | None = None,
+) -> Path:
     """Let a loaded model know one class more. Returns: the folder of the new version.
 
     examples: one text or more; none will do for a model that counts the words of a class's name as an example
-    (`task.class_names`). output: its folder; default: in place of the one loaded.
+    (`task.class_names`). words: what the name says, for such a model and for one with label words (cloze); default: the
+    name itself, with spaces for _ and -. output: its folder; default: in place of the one loaded.
 
     Raises:
         DataError: a class that there is (but for case, Unicode form and spaces around it), no example, one that is no
-            text, or one that stands for another class already.
-        RecipeError: a name without words where the words of names count.
+            text, or one that stands for another class already; words that say nothing, or the same as another class's.
         UnsupportedError: a model of another task. ArtifactError: it cannot be written, or another process changed it
             after it was loaded; nothing has changed then.
     """
@@ -81,15 +88,14 @@ def add_class(loaded: Pipeline, name: str, examples: Iterable[str] = (), *, outp
         raise DataError(f"class {name!r}: is there already{f' as {alike[0]!r}' * (alike[0] != name)}; give another")
     if isinstance(examples, str):
         raise DataError(f"class {name!r}: examples is a text; give a list of texts: [{examples[:30]!r}]")
-    if not isinstance(examples, Iterable):
+    if not isinstance(examples, Iterable) or isinstance(examples, bytes | Mapping):
         raise DataError(f"class {name!r}: examples is {type(examples).__name__}; give a list of texts")
-    given = task.settings.class_names
-    own = class_words([name], given if isinstance(given, Mapping) else {}) if given else []
-    texts = _checked([*examples, *own], name, support, names)
+    method, own = _named(loaded, names, name, words)
+    texts = _checked(list(examples), own, name, support, names)
     vectors = _vectors(loaded, texts, name)
     labels = np.concatenate([support.labels, np.full(len(texts), len(names), dtype=np.int64)])
     everything = np.concatenate([support.vectors, vectors])
-    return _renew(loaded, [*names, name], (*support.texts, *texts), labels, everything, output=output)
+    return _renew(loaded, method, [*names, name], (*support.texts, *texts), labels, everything, output=output)
 
 
 @_one_at_a_time
@@ -101,7 +107,8 @@ def remove_class(loaded: Pipeline, name: str, *, output: str | Path | None = Non
     task, support = _few_shot(loaded)
     names = list(task.labels.names)
     if name not in names:
-        raise DataError(f"class {name!r}: there is none{did_you_mean(name, names)}; there are {names[:20]}")
+        hint = did_you_mean(name, names) if isinstance(name, str) else f", for names are texts: give {str(name)!r}"
+        raise DataError(f"class {name!r}: there is none{hint}; there are {names[:20]}")
     if len(names) < 3:
         raise DataError(f"class {name!r}: only one class would be left; add another first")
     place = names.index(name)
@@ -109,7 +116,8 @@ def remove_class(loaded: Pipeline, name: str, *, output: str | Path | None = Non
     labels = support.labels[kept]
     labels = labels - (labels > place)
     texts = tuple(support.texts[row] for row in kept.tolist())
-    return _renew(loaded, [n for n in names if n != name], texts, labels, support.vectors[kept], output=output)
+    method, rest = make_method(task.settings.method).without_class(name), [n for n in names if n != name]
+    return _renew(loaded, method, rest, texts, labels, support.vectors[kept], output=output)
 
 
 def _few_shot(loaded: Pipeline) -> tuple[Any, Support]:
@@ -122,18 +130,40 @@ def _few_shot(loaded: Pipeline) -> tuple[Any, Support]:
     return task, support
 
 
-def _checked(examples: Iterable[str], name: str, support: Support, names: list[str]) -> list[str]:
-    """The examples, those that are equal once."""
+def _named(loaded: Pipeline, names: list[str], name: str, words: str | None) -> tuple[Method, list[str]]:
+    """The method that knows a class more by its name, and the name's words where they count as an example."""
+    task, _ = _few_shot(loaded)
+    method, given = make_method(task.settings.method), task.settings.class_names
+    if words is not None and not (given or method.reads_words):
+        raise DataError(f"class {name!r}: words: this model learns from examples alone; leave words out")
+    if words is not None and (fault := text_fault(words)):
+        raise DataError(f"class {name!r}: words {fault}; give what the name says")
+    said = {**(given if isinstance(given, Mapping) else {}), **({name: words} if words else {})}
+    method = method.with_class(names, name, words)
+    try:
+        method.check_names([*names, name], loaded.tokenizer)
+        return method, class_words([name], said) if given else []
+    except (RecipeError, UnsupportedError) as error:
+        raise DataError(
+            f"class {name!r}: {error}. For a class that is added, these are words=... (--words on the command line)"
+        ) from error
+
+
+def _checked(examples: list[str], own: list[str], name: str, support: Support, names: list[str]) -> list[str]:
+    """The examples and the name's own words, those that are equal once."""
     known = {text_key([text]): names[label] for text, label in zip(support.texts, support.labels, strict=True)}
     found: dict[bytes, str] = {}
-    for place, text in enumerate(examples):
+    for place, text in enumerate([*examples, *own]):
         if fault := text_fault(text):
             raise DataError(f"class {name!r}: example {place} {fault}; mend it, or leave it out")
         key = text_key([text])
         if key in known:
+            own_words = place >= len(examples)
+            which = "its name's words" if own_words else f"example {place}"
+            cure = "give others (words=..., --words on the command line)" if own_words else "leave it out"
             raise DataError(
-                f"class {name!r}: example {place} {text[:40]!r} stands for {known[key]!r} already; leave it out, or "
-                "remove that class first"
+                f"class {name!r}: {text[:40]!r}, {which}, stands for {known[key]!r} already; {cure}, or remove that "
+                "class first"
             )
         found.setdefault(key, text)
     if not found:
@@ -158,6 +188,7 @@ def _vectors(loaded: Pipeline, texts: list[str], name: str) -> np.ndarray:
 
 def _renew(
     loaded: Pipeline,
+    method: Method,
     names: list[str],
     texts: tuple[str, ...],
     labels: np.ndarray,
@@ -169,13 +200,15 @@ def _renew(
     task, support = _few_shot(loaded)
     seed = int(loaded.manifest.recipe.get("seed", 0))
     material = Material(vectors, labels, names, loaded.model, loaded.tokenizer, learned=support.learned, seed=seed)
-    renewed = Support(texts, labels, vectors, make_method(task.settings.method).head(material), support.learned)
+    renewed = Support(texts, labels, vectors, method.head(material), support.learned)
     space = LabelSpace(tuple(names))
     version = int(loaded.manifest.data.get("version", 1)) + 1
     decision = retuned(task.decision, renewed)
     _say_if_stale(decision)
     data = {**loaded.manifest.data, "version": version}
-    manifest = replace(loaded.manifest, labels=space, decision=decision, data=data, metrics={})
+    options = {**loaded.manifest.task["options"], "method": method.options.model_dump(mode="json")}
+    kind = {**loaded.manifest.task, "options": options}
+    manifest = replace(loaded.manifest, task=kind, labels=space, decision=decision, data=data, metrics={})
     folder = Path(output) if output is not None else loaded.folder
     config = loaded.model.config.__class__.from_dict(
         {**loaded.model.config.to_dict(), "id2label": space.id2label, "label2id": space.label2id}
@@ -191,6 +224,7 @@ def _renew(
     loaded.model.config.id2label, loaded.model.config.label2id = space.id2label, space.label2id
     after = copy(task)
     after.labels, after.support, after.decision = space, renewed, decision
+    after.options = task.options.model_copy(update={"method": method.options})
     loaded.task = after  # all at once: another thread may be asking
     return folder
 

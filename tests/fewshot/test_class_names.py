@@ -91,6 +91,20 @@ def test_meta_training_learns_from_class_names_and_a_name_alone_makes_a_class(
     }
 
 
+def test_words_say_what_an_added_name_does_not(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    loaded = nlptk.pipeline(
+        train(checkpoints["bert"], data, tmp_path / "run", "prototypical", class_names=True).artifact
+    )
+    with pytest.raises(DataError, match=r"class '123': .*'123' has no word.* these are words="):
+        loaded.add_class("123", ["my own text"])
+    with pytest.raises(DataError, match=f"'{KEYWORDS[0]}', its name's words, stands for '{KEYWORDS[0]}' already; give"):
+        loaded.add_class("123", words=KEYWORDS[0])
+    loaded.add_class("123", words="great service")
+    assert loaded("great service")["label"] == "123"
+
+
 def test_a_class_that_comes_back_has_the_words_that_were_given_for_it(
     checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
 ) -> None:

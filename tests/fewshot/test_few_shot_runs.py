@@ -145,7 +145,7 @@ def test_texts_on_both_sides_are_refused(
         ({"method": "maml"}, "task.meta: missing"),
         ({"method": "linear_probe", "meta": "rows.jsonl"}, "does not meta-train"),
         ({"method": {"name": "cloze", "template": "{text}"}}, "expected {mask} in the template"),
-        ({"method": "prototypical", "out_of_scope": "x.jsonl"}, "set rejection=tuned"),
+        ({"method": "prototypical", "out_of_scope": "x.jsonl"}, "set task.rejection=tuned"),
         ({"method": "cloze", "class_names": True}, "has words for its classes"),
         ({"method": "prototypical", "rejection": True}, "expected tuned, off or a cosine"),
     ],
@@ -193,6 +193,13 @@ def test_a_class_is_added_to_a_cloze_with_label_words(
     later = nlptk.pipeline(tmp_path / "more")
     assert set(later("came late again")["scores"]) == {*KEYWORDS, "late"}
     assert later("came late again")["label"] == "late"  # by its example: nothing was tuned to write its word
+    with pytest.raises(DataError, match=r"class 'lost': .*'late' and 'lost' have the same word.* these are words="):
+        later.add_class("lost", ["nowhere"], words="late", output=tmp_path / "never")
+    later.add_class("lost", ["nowhere"], words="gone", output=tmp_path / "most")
+    task: Any = nlptk.pipeline(tmp_path / "most").task
+    assert task.settings.method.label_words == {**words, "late": "late", "lost": "gone"}
+    later.remove_class("lost", output=tmp_path / "fewer")
+    assert nlptk.pipeline(tmp_path / "fewer")("came late again") == nlptk.pipeline(tmp_path / "more")("came late again")
 
 
 @pytest.mark.parametrize("change", ["batch", "meta"])

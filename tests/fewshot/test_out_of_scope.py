@@ -10,7 +10,7 @@ import pytest
 
 import nlptk
 import nlptk.pipelines
-from nlptk.errors import DataError, UnsupportedError
+from nlptk.errors import DataError, RecipeError, UnsupportedError
 from nlptk.fewshot.rejection import choose_threshold, leave_one_out
 from nlptk.parts.support import Support, euclidean_head
 from tests.fewshot.few_shot_rows import META, train
@@ -66,6 +66,21 @@ def test_a_threshold_from_the_support_set_follows_its_changes_and_another_is_tol
     told = train(checkpoints["bert"], data, tmp_path / "told", "prototypical", **strangers)
     nlptk.pipeline(told.artifact).add_class("praise", ["great service"], output=tmp_path / "other")
     assert [message for message in caplog.messages if "tuned on held-out rows" in message]
+
+
+def test_the_threshold_can_be_changed_when_a_model_is_loaded(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    strangers = {"rejection": "tuned", "out_of_scope": str(data["meta"])}
+    trained = train(checkpoints["bert"], data, tmp_path / "run", "prototypical", **strangers).artifact
+    for rejection, kept in ((1.0, False), (-1.0, True), ("off", True)):
+        changed = nlptk.pipeline(trained, options={"rejection": rejection})
+        assert (changed("it came late")["label"] is not None) == kept
+    changed.add_class("praise", ["great service"], output=tmp_path / "more")
+    task: Any = nlptk.pipeline(tmp_path / "more").task
+    assert task.settings.rejection == "tuned"  # as it was trained: what is changed in loading is not saved
+    with pytest.raises(RecipeError, match=r"task\.out_of_scope: is for rejection; set task\.rejection=tuned"):
+        train(checkpoints["bert"], data, tmp_path / "off", "prototypical", out_of_scope=str(data["meta"]))
 
 
 def test_the_threshold_is_the_best_of_all() -> None:
