@@ -104,6 +104,10 @@ def tune(
     return search(job, trials=trials, space=space, strategy_given="strategy" in values)
 
 
+EPISODES_OUTPUT = "runs/episodes"
+"""Where `compare_methods` writes by default: not over the report of a model."""
+
+
 def compare_methods(
     source: str | Path | Mapping[str, Any] | None = None,
     *,
@@ -120,13 +124,14 @@ def compare_methods(
 
     source, keys, overrides: a recipe, as for `train`; its task is few_shot. methods: names, the first of which the
     others are compared to; default: the recipe's own alone. ways, shots, queries: of an episode, a class. replay: saved
-    lists of episodes, one for each of `shots`.
+    lists of episodes, one for each of `shots`. `output` is `runs/episodes` by default.
 
         nlptk.compare_methods(model="CHECKPOINT", data="test.jsonl", methods=["linear_probe", "prototypical"])
 
     Raises: NlptkError.
     """
-    job = _checked(given_values(source, keys, overrides, task="few_shot"), recipe_name(source))
+    values = given_values(source, keys, overrides, task="few_shot", output=EPISODES_OUTPUT)
+    job = _checked(values, recipe_name(source))
     if job.task["name"] != "few_shot":
         raise RecipeError(f"task: {job.task['name']}; episodes are for task few_shot")
     shots = [shots] if isinstance(shots, int) else list(shots)
@@ -224,10 +229,10 @@ def inspect(
         from nlptk.checkpoints import load_tokenizer
 
         loaded = load_tokenizer(tokenizer)
-    settings = data_settings(data)
     kind = registry.get_task(task)
+    settings = data_settings(data)
     return inspect_data(
-        settings,
+        settings if kind.sets_aside else settings.whole(),
         kind.columns,
         seed=seed,
         tokenizer=loaded,

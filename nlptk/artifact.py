@@ -41,6 +41,7 @@ _READ_BY_TRANSFORMERS = re.compile(
     r"|(vocab|merges)\.txt|.*\.(safetensors|model|jinja|py)"
 )
 """Files at the top of a model folder that change what transformers loads: an artifact has those it lists, no other."""
+_UNWRITABLE = re.compile("read-only|not permitted|permission", re.IGNORECASE)
 _RUST_FAULT = re.compile(r"\(os error \d+\)$")
 _TRIES = 20
 _SWAP = 0.05
@@ -112,7 +113,13 @@ def check_place(folder: Path) -> None:
     if folder.is_dir():
         if (folder / MANIFEST).is_file() or not any(folder.iterdir()):
             return
-        raise ArtifactError(f"{folder}: exists and is not an artifact of nlptk; give another output or remove it")
+        run = (folder / "model" / MANIFEST).is_file()
+        what = (
+            f"is a run's folder, whose artifact is {folder / 'model'}; give"
+            if run
+            else ("exists and is not an artifact of nlptk; remove it or give")
+        )
+        raise ArtifactError(f"{folder}: {what} another output")
     place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not place.is_dir():
         raise ArtifactError(f"{folder}: cannot be written: {place} is a file; give another output")
@@ -166,10 +173,11 @@ def _disk_faults(folder: Path) -> Iterator[None]:
     except Exception as error:  # safetensors and tokenizers raise no OSError but their own, or a plain Exception
         if not (isinstance(error, OSError) or _RUST_FAULT.search(str(error))):
             raise
-        reason = getattr(error, "strerror", None) or error
+        several = isinstance(error, shutil.Error) and error.args[0]  # [(source, target, reason), ...]
+        reason = str(several[0][2] if several else getattr(error, "strerror", None) or error)
+        cure = "give another output" if _UNWRITABLE.search(reason) else "free some space or give another output"
         raise ArtifactError(
-            f"{folder}: cannot be written: {reason}; the previous artifact, if any, is intact; free some space or "
-            "give another output"
+            f"{folder}: cannot be written: {reason}; the previous artifact, if any, is intact; {cure}"
         ) from error
 
 

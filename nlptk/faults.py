@@ -49,10 +49,10 @@ def faults(
     for place, item in found:
         if place.inside == furthest[place.value]:  # of several types, the one that fits furthest
             by_place.setdefault(place, []).append(item)
-    said = [
-        f"{where}: {prefix}{'.'.join(place.keys)}: {_reason(place, items, model, components or {})}"
-        for place, items in by_place.items()
-    ]
+    said = []
+    for place, items in by_place.items():
+        key = f"{prefix}{'.'.join(place.keys)}".rstrip(".")  # no key: what does not go together, of several
+        said.append(f"{where}: {key}: {_reason(place, items, model, components or {})}")
     return "; ".join(said)
 
 

@@ -76,6 +76,10 @@ class DataSettings(_Strict):
             raise ValueError("expected a file, a fraction between 0 and 1, or none for no such rows")
         return value
 
+    def whole(self) -> DataSettings:
+        """With nothing set aside from the training rows but what is asked for."""
+        return self.model_copy(update={s: "none" for s in ("validation", "test") if getattr(self, s) is None})
+
 
 class PreprocessingSettings(_Strict):
     """How texts become tokens."""
@@ -238,7 +242,15 @@ def given_values(
 ) -> dict[str, Any]:
     """What a caller gave of a recipe, unchecked: defaults, the file or mapping, keys, overrides, each over the last."""
     values = read_recipe(Path(source)) if isinstance(source, str | Path) else source or {}
-    return apply_overrides(plain_values({**defaults, **values, **keys}), overrides)
+    given = {**defaults, **values, **keys}
+    data = given.get("data")
+    for split, rows in data.items() if isinstance(data, Mapping) else [("train", data)]:
+        if isinstance(rows, list | tuple) and any(isinstance(row, Mapping) for row in rows):
+            raise RecipeError(
+                f"data.{split}: {len(rows)} rows in memory, and a recipe must be able to say where its rows are; write "
+                "them to a file (a JSON object a line, .jsonl) and give its path"
+            )
+    return apply_overrides(plain_values(given), overrides)
 
 
 def plain_values(value: Any) -> Any:
@@ -272,7 +284,10 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
         try:
             value = _override_value(text)
         except yaml.YAMLError as error:
-            raise RecipeError(f"override {override!r}: not a YAML value: {' '.join(str(error).split())}") from error
+            raise RecipeError(
+                f"override {override!r}: not a YAML value: {' '.join(str(error).split())}; a text that begins so is "
+                f"written in quotes that reach nlptk: '{key}=\"...\"' in a shell"
+            ) from error
         _set(merged, key.strip().split("."), value, override)
     return dict(merged)
 

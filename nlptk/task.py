@@ -219,6 +219,8 @@ class Task(ABC):
     measuring: ClassVar[tuple[str, ...]] = ()
     """Columns, lists of numbers, that `infer` reads beside `inputs`, padded with -100; training batches leave them out,
     and neither the model nor the loss sees them."""
+    sets_aside: ClassVar[bool] = True
+    """Whether validation and test rows are set aside from those of training where a recipe names none."""
     long_texts: ClassVar[tuple[LongText, ...]] = ("truncate_tail", "truncate_head_tail", "window")
     """What the task can do with a text that is longer than `max_length`; the first one is its default."""
     long_text_cure: ClassVar[str] = ""

@@ -112,6 +112,7 @@ class FewShot(task.Task):
         Column("label", "label", ("label", "intent", "category"), target=True),
     )
     inputs = ("input_ids", "token_type_ids", "position", "labels")
+    sets_aside = False
     headline = ("accuracy_with_rejection", "macro_f1", "out_of_scope_auroc", "log_loss", "ece")
     lower_is_better = frozenset({"loss", "log_loss", "brier", "ece"})
     changeable = frozenset({"rejection"})

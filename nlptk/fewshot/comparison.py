@@ -99,9 +99,12 @@ def compare(
     recipes: name -> recipe; they differ in `task`, and in `strategy` where nothing trains. protocol: its shots are
     replaced by each of `shots`. replay: shots -> a saved list of episodes to use instead of drawing them.
 
-    Raises: NlptkError: rows that the protocol cannot be drawn from, classes that were meta-trained on, ...
+    Raises: NlptkError: rows that the protocol cannot be drawn from, classes that were meta-trained on, a folder with a
+    trained model, whose report would be replaced, ...
     """
     watch = Watch()
+    if (output / "model").exists():
+        raise RecipeError(f"{where}: output: {output} has a trained model with its report; give another folder")
     jobs = {name: settled(_for_episodes(recipe, output / name), where) for name, recipe in recipes.items()}
     for name, recipe in jobs.items():
         least = make_method_of(recipe).least - bool(recipe.task["class_names"])
@@ -114,7 +117,7 @@ def compare(
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
         lists: dict[int, list[Episode]] = {}
-        warnings = _not_drawn_from(next(iter(recipes.values())))
+        warnings = _left_out(next(iter(recipes.values())))
         for name, recipe in jobs.items():
             job = _Job.prepare(recipe, where)
             if not meta_trained:
@@ -131,9 +134,15 @@ def compare(
             if PartialState().is_main_process:  # after each method: a later one may take hours, or fail
                 for k, episodes in lists.items():
                     job.rows.pool.save(episodes, saved[k])
-                replace_text(output / "results.json", json.dumps(result.to_json(), indent=2) + "\n")
+                replace_text(output / "results.json", json.dumps(_with_episodes(result), indent=2) + "\n")
                 _report(result, recipes, protocol, watch)
     return result
+
+
+def _with_episodes(result: Comparison) -> dict[str, Any]:
+    """What programs are told, and the accuracy of every episode, from which all of it follows."""
+    each = {name: {str(k): values.tolist() for k, values in by.items()} for name, by in result.accuracies.items()}
+    return {**result.to_json(), "accuracy_by_episode": each}
 
 
 def _for_episodes(recipe: Recipe, output: Path) -> Recipe:
@@ -143,11 +152,15 @@ def _for_episodes(recipe: Recipe, output: Path) -> Recipe:
     return recipe.model_copy(update=keep)
 
 
-def _not_drawn_from(recipe: Recipe) -> list[str]:
-    """A warning of files of rows that no episode is drawn from."""
+def _left_out(recipe: Recipe) -> list[str]:
+    """Warnings of files of rows that no episode is drawn from, and of a rejection that none asks for."""
+    said = ["task.rejection: not used, for every query of an episode is of its classes"]
+    said = said if recipe.task["rejection"] != "off" else []
     given = {"data.validation": recipe.data.validation, "data.test": recipe.data.test}
     files = [name for name, value in given.items() if isinstance(value, list) or value not in (None, "none")]
-    return [f"{' and '.join(files)}: not read, for episodes are drawn from data.train alone"] if files else []
+    if files:
+        said.append(f"{' and '.join(files)}: not read, for episodes are drawn from data.train alone")
+    return said
 
 
 def _episodes(rows: LabelledRows, protocol: Protocol, replay: Path | None) -> list[Episode]:
@@ -241,6 +254,7 @@ class _Job:
                 adapt=self._adapt,
                 material=material,
                 hidden=bool(self.args.disable_tqdm),
+                what=f"{self.recipe.task['method']['name']}, {k} shots: ",
             )
             for k, episodes in lists.items()
         }

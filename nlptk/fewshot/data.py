@@ -20,12 +20,6 @@ from nlptk.training.features import make_features
 from nlptk.training.preparation import Prepared
 
 
-def support_settings(settings: DataSettings) -> DataSettings:
-    """Nothing is set aside from a support set unless the recipe says so."""
-    given = {split: getattr(settings, split) for split in ("validation", "test")}
-    return settings.model_copy(update={split: "none" for split, value in given.items() if value is None})
-
-
 def split_rows(prepared: Prepared, split: str) -> LabelledRows:
     """A split of the job's own rows."""
     found, task = prepared.splits[split], prepared.task

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from tqdm.auto import tqdm
 
 from nlptk.fewshot.adapting import unchanged
 from nlptk.fewshot.contract import Learner, Material, Method
 from nlptk.fewshot.episodes import Episode, class_places
 from nlptk.fewshot.rows import LabelledRows
 from nlptk.task import Figure
+from nlptk.training.progress import shown
 
 
 def mean_interval(values: np.ndarray, *, least: float, most: float = 1.0) -> Figure:
@@ -56,17 +56,19 @@ def adapted_accuracies(
     adapt: Callable[[LabelledRows], None],
     material: Material,
     hidden: bool = False,
+    what: str = "",
 ) -> np.ndarray:
     """(episodes,) accuracy where each support set moves the encoder anew. Episodes are shared among the processes, and
     what is random in one (dropout) depends on its number and the seed of `material` alone.
 
-    adapt: moves `learner.trained` to a support set, in place; afterwards it is as before. hidden: no progress bar.
+    adapt: moves `learner.trained` to a support set, in place; afterwards it is as before. hidden: no progress; what:
+    begins what progress calls it.
     """
     state = PartialState()
     mine = range(state.process_index, len(episodes), state.num_processes)
     hidden = hidden or state.process_index != 0
     found: list[tuple[int, float]] = []
-    for index in tqdm(mine, desc="episodes", delay=2, leave=False, disable=hidden or None):
+    for index in shown(mine, f"{what}episodes", hidden=hidden):
         episode = episodes[index]
         names = class_names(rows, episode)
         support, query = (

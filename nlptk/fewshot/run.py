@@ -19,7 +19,7 @@ from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rejection import measure_rejection, out_of_scope_rows, tune_rejection
 from nlptk.fewshot.reporting import write_few_shot_report
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
-from nlptk.fewshot.settings import check_head, settled, trains
+from nlptk.fewshot.settings import check_head, settled, trains, unused
 from nlptk.fewshot.teaching import Taught, learner_of, lesson_arguments, taught_by
 from nlptk.parts.support import Support
 from nlptk.recipe import Recipe
@@ -53,8 +53,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     on_support = trains(recipe) and (method.trains == "support" or method.settles(learner_of(prepared)))
     strangers = out_of_scope_rows(prepared, recipe.data, on_support=on_support)
     taught = taught_by(recipe, prepared, method, where, support=support)
-    if taught.frozen:  # those of the encoder are counted; a head is made of the examples
-        prepared = replace(prepared, parameters={**prepared.parameters, "trainable": 0, "percent": 0.0, "groups": []})
+    prepared = replace(prepared, parameters=_trained_parameters(prepared.parameters, taught))
     watch.lap("training")
     size = args.per_device_eval_batch_size
     see = partial(frozen_vectors if taught.frozen else LabelledRows.vectors, model=taught.model, batch_size=size)
@@ -82,6 +81,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         *retire_evaluations(output, main=state.is_main_process),
         *caveats(prepared),
         *_repeated(prepared),
+        *unused(recipe),
         *taught.warnings,
         *told,
         *warnings_of(scores),
@@ -99,6 +99,17 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         parameters=prepared.parameters,
         warnings=warnings,
     )
+
+
+def _trained_parameters(report: Mapping[str, Any], taught: Taught) -> dict[str, Any]:
+    """A `parameter_report` of what a method trained: of the encoder, and a start for heads where it learnt one. A head
+    that is made of the examples is not counted."""
+    learned = sum(values.size for values in taught.learned.values())
+    groups = [] if taught.frozen else list(report["groups"])
+    if learned:
+        groups.append({"name": "start", "size": learned, "lr_scale": 1.0})
+    trainable, total = sum(group["size"] for group in groups), report["total"] + learned
+    return {**report, "trainable": trainable, "total": total, "percent": 100.0 * trainable / total, "groups": groups}
 
 
 def _repeated(prepared: Prepared) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Any
 from nlptk import registry
 from nlptk.errors import RecipeError, UnsupportedError
 from nlptk.fewshot.contract import Method
-from nlptk.fewshot.data import support_settings
 from nlptk.fewshot.methods import make_method
 from nlptk.parts.cloze import check_output_layer
 from nlptk.recipe import Recipe
+from nlptk.training.identity import SHAPING
 from nlptk.training.preparation import Prepared
 
 
@@ -51,7 +51,17 @@ def settled(recipe: Recipe, where: str) -> Recipe:
             f"{where}: strategy: {recipe.strategy['name']}: with method {method['name']} the encoder stays as it is"
             f"{' without task.meta' if made.trains == 'meta' and not made.needs_meta else ''}; leave strategy out"
         )
-    return recipe.model_copy(update={"data": support_settings(recipe.data)})
+    return recipe.model_copy(update={"data": recipe.data.whole()})
+
+
+def unused(recipe: Recipe) -> list[str]:
+    """A warning of settings of a training that there is none of."""
+    given = [f"training.{key}" for key in (*SHAPING, "num_train_epochs", "max_steps") if key in recipe.training]
+    if trains(recipe) or not given:
+        return []
+    name = recipe.task["method"]["name"]
+    without = " without task.meta" if make_method_of(recipe).trains == "meta" else ""
+    return [f"{', '.join(given)}: not used, for method {name} trains nothing{without}"]
 
 
 def make_method_of(recipe: Recipe) -> Method:

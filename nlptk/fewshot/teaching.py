@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 from accelerate import PartialState
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel, TrainerState, TrainingArguments
 
 from nlptk.data import fingerprint
 from nlptk.errors import DataError, RecipeError
@@ -96,7 +96,7 @@ def taught_by(
         method.settle(learner, support, lesson.learned())
     model = prepared.strategy.merge(prepared.trained) if whole else prepared.model
     frozen = not method.moves_encoder(learner)
-    warnings = [*plan.warnings, *_no_better(before, trainer.state.best_metric)]
+    warnings = [*plan.warnings, *_no_better(before, trainer.state)]
     metrics = dict(done.metrics)
     metrics.pop("train_samples_per_second", None)  # items, which are batches here
     return Taught(model, lesson.learned(), trainer, metrics, frozen=frozen, warnings=warnings)
@@ -141,13 +141,15 @@ def _plan(
     return _Plan(lesson, validate, data, _shared_classes(found, split_rows(prepared, "train")))
 
 
-def _no_better(before: float | None, after: float | None) -> list[str]:
+def _no_better(before: float | None, state: TrainerState) -> list[str]:
     """A warning where accuracy on the held-out episodes is no higher than without meta-training."""
+    after = state.best_metric
     if before is None or after is None or after > before:
         return []
     return [
         f"task.meta: on the validation classes {after:.1%} are right after meta-training and {before:.1%} before: it "
-        "did not help; give it more classes or a smaller training.learning_rate, or take a method that does without"
+        f"did not help, and the model of step {state.best_global_step} of {state.global_step} is kept; give it more "
+        "classes or a smaller training.learning_rate, or take a method that does without"
     ]
 
 

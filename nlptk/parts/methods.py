@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nlptk.task import TaskOptions
 
@@ -81,12 +81,13 @@ class ClozeOptions(TaskOptions):
         description="scikit-learn's C of how far the examples move the head from the words; null: words alone decide",
     )
 
-    @model_validator(mode="after")
-    def _has_both_places(self) -> ClozeOptions:
+    @field_validator("template")
+    @classmethod
+    def _has_both_places(cls, value: str) -> str:
         for place in (TEXT, MASK):
-            if self.template.count(place) != 1:
-                raise ValueError(f"expected {place} in the template, once")
-        return self
+            if value.count(place) != 1:
+                raise ValueError(f"expected {place} in it, once")
+        return value
 
 
 MethodOptions = Annotated[

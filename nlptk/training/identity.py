@@ -14,7 +14,7 @@ from nlptk.recipe import Recipe
 if TYPE_CHECKING:
     from nlptk.training.preparation import Prepared
 
-_SHAPING = (
+SHAPING = (
     "per_device_train_batch_size",
     "gradient_accumulation_steps",
     "learning_rate",
@@ -27,6 +27,7 @@ _SHAPING = (
     "neftune_noise_alpha",
     "train_sampling_strategy",
 )
+"""The arguments that decide what a training step does."""
 _FIRST = 256
 
 
@@ -45,7 +46,7 @@ def run_identity(recipe: Recipe, prepared: Prepared, args: TrainingArguments) ->
 
 def shaping(args: TrainingArguments) -> dict[str, Any]:
     """The arguments that decide what a training step does, by the recipe's names."""
-    return {f"training.{name}": getattr(args, name) for name in _SHAPING if hasattr(args, name)}
+    return {f"training.{name}": getattr(args, name) for name in SHAPING if hasattr(args, name)}
 
 
 def first_weights(module: torch.nn.Module) -> str:

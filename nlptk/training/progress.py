@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+T = TypeVar("T")
 DELAY_S = 2
 LINE_S = 60
 """Between two lines where no terminal can redraw a bar."""
@@ -27,6 +28,20 @@ def trial_bar(trials: int, *, disable: bool | None) -> Iterator[Callable[[int], 
 
         yield reach
         reach(trials)
+
+
+def shown(items: Collection[T], what: str, *, hidden: bool, clock: Callable[[], float] = time.monotonic) -> Iterator[T]:
+    """The items, with a bar over them where it takes more than two seconds, or a line a minute in a log. hidden:
+    neither. clock: as of `Progress`."""
+    begun = said = clock()
+    with tqdm(total=len(items), desc=what, delay=DELAY_S, leave=False, disable=hidden or None) as bar:
+        for done, item in enumerate(items, 1):
+            yield item
+            bar.update()
+            if bar.disable and not hidden and clock() - said >= LINE_S:
+                said = clock()
+                left = (len(items) - done) * (said - begun) / done
+                bar.write(f"{what}: {done} of {len(items)}, about {tqdm.format_interval(left)} left", sys.stderr)
 
 
 class Progress(TrainerCallback):

@@ -174,13 +174,13 @@ def test_what_cannot_be_added_or_removed_is_refused_and_changes_nothing(trained:
             loaded.add_class(name, examples, output=tmp_path / "never")  # type: ignore[arg-type]  # some are wrong
     with pytest.raises(DataError, match="words: this model learns from examples alone"):
         loaded.add_class("new", ["x y"], words="brand new", output=tmp_path / "never")
-    for name, said in (
+    for gone, said in (
         ("praise", "there is none; there are"),
         ("brokn", "there is none; did you mean 'broken'"),
         (3, "names are texts: give '3'"),
     ):
         with pytest.raises(DataError, match=said):
-            loaded.remove_class(name, output=tmp_path / "never")  # type: ignore[arg-type]  # one is wrong
+            loaded.remove_class(gone, output=tmp_path / "never")  # type: ignore[arg-type]  # one is wrong
     assert not (tmp_path / "never").exists()
     assert loaded.task.labels is not None
     assert set(loaded.task.labels.names) == set(KEYWORDS)

@@ -43,6 +43,10 @@ def test_methods_are_compared_on_the_command_line(
     for method, points in plots[0]["series"].items():
         assert points == [[float(shots), accuracy[method][shots]["value"]] for shots in ("1", "3")]
 
+    each = json.loads((tmp_path / "one" / "results.json").read_text())["accuracy_by_episode"]
+    assert len(each["linear_probe"]["3"]) == 9
+    assert sum(each["linear_probe"]["3"]) / 9 == pytest.approx(accuracy["linear_probe"]["3"]["value"])
+
     lists = [found["episodes"][shots] for shots in ("1", "3")]
     again = cli(*words, f"output={tmp_path / 'two'}", "--replay", lists[0], "--replay", lists[1], "--json")
     assert json.loads(again.out)["accuracy"] == accuracy
@@ -51,6 +55,23 @@ def test_methods_are_compared_on_the_command_line(
     refused = cli("fewshot", "compare", "--methods", "nearest", *words[4:], f"output={tmp_path / 'four'}")
     assert refused.code == 2
     assert "prototypical" in refused.err
+
+
+def test_episodes_do_not_replace_the_report_of_a_model(
+    trained: TrainResult, checkpoints: dict[str, Path], data: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"model={checkpoints['bert']}", f"data={data['meta']}", "data.duplicates=drop", "task.rejection=0.5"]
+    how = ["fewshot", "evaluate", "--shots", "1", "--ways", "3", "--queries", "2", "--episodes", "3"]
+    before = trained.report.read_text()
+    refused = cli(*how, *words, f"output={trained.folder}")
+    assert refused.code == 2
+    assert f"{trained.folder} has a trained model with its report; give another folder" in refused.err
+    assert trained.report.read_text() == before
+    monkeypatch.chdir(trained.folder.parent)
+    called = cli(*how, *words)
+    assert called.code == 0, called.err
+    assert "warning: task.rejection: not used" in called.out
+    assert (trained.folder.parent / "runs" / "episodes" / "report.html").is_file()
 
 
 def classes(model: Path) -> list[str]:
@@ -158,3 +179,8 @@ def test_methods_with_minilm_on_real_intents(
         output=tmp_path / "run",
     )
     assert result.figures["test"]["accuracy"].value > 0.95
+
+
+def test_a_look_at_the_rows_sets_aside_none_of_a_support_set(data: dict[str, Path]) -> None:
+    counted = len(data["support"].read_text().splitlines())
+    assert nlptk.inspect(data["support"], task="few_shot")["report"]["rows"] == {"train": counted}

@@ -168,3 +168,26 @@ def test_what_is_kept_of_the_examples_is_what_serving_makes_of_them_where_traini
     assert set(loaded.task.labels.names) == set(KEYWORDS)
     for found in loaded(list(loaded.task.support.texts)):
         assert found["nearest"][0]["cosine"] == pytest.approx(1.0, abs=2e-6)
+
+
+def test_settings_of_a_training_that_there_is_none_of_are_told(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    block = {"num_train_epochs": 5, "learning_rate": 1.0}
+    result = job(checkpoints["bert"], data, tmp_path / "run", {"method": "prototypical"}, training=block)
+    said = "training.learning_rate, training.num_train_epochs: not used, for method prototypical trains nothing without"
+    assert [line for line in result.warnings if line.startswith(said)]
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_a_start_that_is_learnt_counts_as_trained(
+    strategy: str, checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    task = {**meta(data, episodes=4), "method": "fomaml"}
+    result = job(checkpoints["bert"], data, tmp_path / "run", task, strategy=strategy)
+    (start,) = [group for group in result.parameters["groups"] if group["name"] == "start"]
+    others = [group["size"] for group in result.parameters["groups"] if group["name"] != "start"]
+    assert bool(others) == (strategy == "lora")  # without adapters the encoder stays as it is
+    assert result.parameters["trainable"] == start["size"] + sum(others)
+    served: Any = nlptk.pipeline(result.artifact).task
+    assert start["size"] == sum(values.size for values in served.support.learned.values()) > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from nlptk.training.progress import Progress
+from nlptk.training.progress import Progress, shown
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -41,3 +41,16 @@ def test_an_evaluation_says_its_loss_once(primary: str, said: str, capsys: pytes
     progress.on_log(args, state, control, {"eval_f1": 0.5, "eval_loss": 0.25})
     progress.on_train_end(args, state, control)
     assert capsys.readouterr().err.splitlines() == [f"epoch 1.00: {said}"]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_whatever_takes_long_has_a_line_a_minute_in_a_log(hidden: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    for _ in shown(range(6), "episodes", hidden=hidden, clock=lambda: now[0]):
+        now[0] += 40.0
+    said = [
+        "episodes: 2 of 6, about 02:40 left",
+        "episodes: 4 of 6, about 01:20 left",
+        "episodes: 6 of 6, about 00:00 left",
+    ]
+    assert capsys.readouterr().err.splitlines() == said * (not hidden)
