@@ -113,13 +113,11 @@ def check_place(folder: Path) -> None:
     if folder.is_dir():
         if (folder / MANIFEST).is_file() or not any(folder.iterdir()):
             return
-        run = (folder / "model" / MANIFEST).is_file()
-        what = (
-            f"is a run's folder, whose artifact is {folder / 'model'}; give"
-            if run
-            else ("exists and is not an artifact of nlptk; remove it or give")
-        )
-        raise ArtifactError(f"{folder}: {what} another output")
+        if (folder / "model" / MANIFEST).is_file():
+            raise ArtifactError(
+                f"{folder}: is a run's folder, whose artifact is {folder / 'model'}; give that, or another output"
+            )
+        raise ArtifactError(f"{folder}: exists and is not an artifact of nlptk; give another output or remove it")
     place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not place.is_dir():
         raise ArtifactError(f"{folder}: cannot be written: {place} is a file; give another output")

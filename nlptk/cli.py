@@ -112,6 +112,7 @@ def pretrain(words: Words = None, as_json: AsJson = False) -> None:
     result = api.pretrain(source, overrides=overrides)
     if api.is_main_process():
         say(as_json, result.to_json(), result.lines())
+        _warn(result.warnings)
 
 
 @app.command()

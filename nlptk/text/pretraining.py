@@ -45,6 +45,7 @@ class PretrainResult:
     model: the checkpoint's folder; report: report.html; folder: the run's, with its checkpoints.
     figures: start, unigram baseline, trained -> loss (nats a predicted token), perplexity, bits_per_byte; empty where
     nothing was held out. metrics: by transformers' names (`train_loss`, `eval_loss`, `tokens_per_second`, ...).
+    warnings: of an earlier checkpoint that it replaces.
     """
 
     model: Path
@@ -52,6 +53,7 @@ class PretrainResult:
     folder: Path
     figures: dict[str, dict[str, float]]
     metrics: dict[str, float]
+    warnings: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, paths as strings."""
@@ -119,7 +121,9 @@ def _run(recipe: PretrainRecipe, where: str) -> PretrainResult:
         replace_text(result.folder / "all_results.json", text + "\n")
         trainer.state.save_to_json(str(result.folder / "trainer_state.json"))
         history = trainer.state.log_history
-        write_pretraining_report(result.folder, recipe, origin, history, result.figures, facts=facts, watch=watch)
+        write_pretraining_report(
+            result.folder, recipe, origin, history, result.figures, warnings=result.warnings, facts=facts, watch=watch
+        )
     trainer.accelerator.wait_for_everyone()
     return result
 
@@ -229,7 +233,9 @@ def _result(
     }
     metrics |= {f"eval_{name}": value for name, value in figures.get(TRAINED, {}).items()}
     output = Path(recipe.output)
-    return PretrainResult(output / "model", output / "report.html", output, figures, metrics)
+    model = output / "model"
+    warnings = [f"replaces the checkpoint of an earlier run in {output}"] if model.exists() else []
+    return PretrainResult(model, output / "report.html", output, figures, metrics, warnings)
 
 
 def _facts(

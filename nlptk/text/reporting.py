@@ -22,6 +22,7 @@ def write_pretraining_report(
     history: Sequence[Mapping[str, Any]],
     figures: Mapping[str, Mapping[str, float]],
     *,
+    warnings: Sequence[str],
     facts: Mapping[str, Any],
     watch: Watch,
 ) -> Path:
@@ -40,6 +41,7 @@ def write_pretraining_report(
         "title": f"pretraining · {origin.name}",
         "subtitle": "headline figures on held-out text",
         "headline": dict(last),
+        "warnings": list(warnings),
         "sections": parts,
         "context": context(recipe.seed, watch),
     }

@@ -248,7 +248,7 @@ def save_artifact(
     )
 
     def write(folder: Path) -> None:
-        write_model(folder, model, prepared.tokenizer)
+        write_model(folder, model, prepared.tokenizer, max_length=prepared.preprocessing.max_length)
         prepared.task.save_extra(folder, model, prepared.preprocessing)
         if adapter.is_dir():
             shutil.copytree(adapter, folder / "adapter")
@@ -256,14 +256,19 @@ def save_artifact(
     artifact.save(Path(recipe.output) / "model", manifest, write)
 
 
-def write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """The plain transformers folder: config.json, model.safetensors and the tokenizer's files."""
+def write_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
+    """The plain transformers folder: config.json, model.safetensors and the tokenizer's files. max_length: tokens of
+    the model's inputs, which transformers' pipelines read from the tokenizer where they truncate."""
+    limit = tokenizer.model_max_length
+    tokenizer.model_max_length = max_length
     try:
         with quiet():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     except SafetensorError as error:
         raise OSError(str(error)) from error  # as every other failed write, for who makes the artifact
+    finally:
+        tokenizer.model_max_length = limit
 
 
 def write_metrics(output: Path, trainer: NlptkTrainer | None, metrics: Mapping[str, Any]) -> None:

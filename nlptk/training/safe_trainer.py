@@ -58,6 +58,9 @@ class SafeTrainer(Trainer):
             return super()._init_training_state(max_steps, *args, **kwargs)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # resumed at its end, within an epoch
+            self.control.should_training_stop = True
+            return
         # accelerate's batch samplers for several processes do not hand the epoch on
         self._sampler.set_epoch(kwargs["epoch"])
         super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]

@@ -37,13 +37,16 @@ def test_an_artifact_writes_the_same_in_transformers_pipeline(
         task={"max_new_tokens": 4, "num_beams": 1, **task},
         model=write_checkpoint("t5", tmp_path / "t5"),
         data={"train": tmp_path / "rows.jsonl", "validation": "none", "test": "none"},
+        preprocessing={"max_length": 48},
         training={"max_steps": 1, "save_strategy": "no", "disable_tqdm": True},
         output=tmp_path / "run",
     )
     made: Any = transformers.pipeline(pipeline, model=str(result.artifact), device="cpu")  # type: ignore[call-overload]
-    theirs = [row[key].strip() for row in made(TEXTS)]
-    ours = nlptk.pipeline(result.artifact, device="cpu")
-    assert [next(iter(row.values())).strip() for row in ours(TEXTS)] == theirs
+    longer = [*TEXTS, " ".join(WORDS[:60]), " ".join(WORDS[10:90])]
+    theirs = [row[key].strip() for row in made(longer, truncation=True)]
+    ours = nlptk.pipeline(result.artifact, device="cpu")(longer)
+    assert [next(iter(row.values())).strip() for row in ours] == theirs
+    assert [row["truncated"] for row in ours] == [False, False, True, True]
     assert any(theirs)
 
 

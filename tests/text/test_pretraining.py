@@ -313,6 +313,12 @@ def test_a_checkpoint_of_another_run_is_refused(changed: dict[str, Any], said: s
         pretrain(other, overrides=["training.resume_from_checkpoint=true"])
 
 
+def test_a_run_that_replaces_a_checkpoint_says_so(text: Path, tmp_path: Path) -> None:
+    recipe = job("gpt2", text, tmp_path / "run", steps=2)
+    assert pretrain(recipe).warnings == []
+    assert pretrain(recipe).warnings == [f"replaces the checkpoint of an earlier run in {tmp_path / 'run'}"]
+
+
 def test_resuming_where_there_is_nothing_is_refused(text: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="resume_from_checkpoint: no checkpoint in"):
         pretrain(job("gpt2", text, tmp_path / "run"), overrides=["training.resume_from_checkpoint=true"])

@@ -115,13 +115,14 @@ def test_resuming_where_there_is_no_checkpoint_is_refused(job: dict[str, Any], t
         _train(job, tmp_path / "run", resume_from_checkpoint=True)
 
 
+@pytest.mark.parametrize("block", [{}, {"max_steps": 5, "save_steps": 5}], ids=["whole epochs", "within an epoch"])
 def test_auto_starts_anew_where_there_is_no_checkpoint_and_resumes_where_there_is(
-    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    block: dict[str, int], job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = _train(job, tmp_path / "run", resume_from_checkpoint="auto")
+    first = _train(job, tmp_path / "run", resume_from_checkpoint="auto", **block)
     watcher = Watcher()
     _watch(watcher, monkeypatch)
-    again = _train(job, tmp_path / "run", resume_from_checkpoint="auto")
+    again = _train(job, tmp_path / "run", resume_from_checkpoint="auto", **block)
     assert watcher.steps == []
     assert all((again[name] == tensor).all() for name, tensor in first.items())
 
