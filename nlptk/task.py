@@ -8,7 +8,7 @@ optimizers, training, evaluation loops, reports and artifacts belong to nlptk an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -60,12 +60,15 @@ class RowRules:
 
     forms: sets of roles, of which a source must have one whole (beside the required columns); () asks for none.
     check: a row's values by role -> the values to keep, by the same roles; raises ValueError with what is wrong.
-    key: stands for the code of `check` in cache keys.
+    marks: the same values -> what is to be counted of them; notes: mark -> how many rows of a source have it, and the
+    first one's number -> what there is to say of the source. key: stands for the code of all three in cache keys.
     """
 
     forms: tuple[tuple[str, ...], ...] = ()
     check: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     key: str = ""
+    marks: Callable[[dict[str, Any]], Iterable[str]] | None = None
+    notes: Callable[[Mapping[str, tuple[int, int]]], list[str]] | None = None
 
 
 NO_RULES = RowRules()
@@ -254,11 +257,22 @@ class Task(ABC):
         return row
 
     @classmethod
+    def marks(cls, row: dict[str, Any]) -> Iterable[str]:
+        """What of a row that `read_row` takes is to be counted, as it came, for `marked`. Nothing is the default."""
+        return ()
+
+    @classmethod
+    def marked(cls, found: Mapping[str, tuple[int, int]]) -> list[str]:
+        """What there is to say of a source that rows of it were given a form they did not have. found: mark -> how many
+        rows have it, and the number of the first."""
+        return []
+
+    @classmethod
     def rules(cls) -> RowRules:
-        """`forms` and `read_row` as the data room takes them."""
+        """`forms`, `read_row` and `marks` as the data room takes them."""
         if cls.read_row.__func__ is Task.read_row.__func__:  # type: ignore[attr-defined]  # of a bound class method
             return RowRules(cls.forms)
-        return RowRules(cls.forms, cls.read_row, _source_key(cls))
+        return RowRules(cls.forms, cls.read_row, _source_key(cls), cls.marks, cls.marked)
 
     @classmethod
     def look(cls, rows: Mapping[str, list[Any]]) -> Look:

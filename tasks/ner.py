@@ -32,7 +32,7 @@ from nlptk import task
 from nlptk.batches import IGNORED
 from nlptk.errors import DataError, RecipeError
 from nlptk.parts.entities import EntityRow, check_entities, check_tokens, spans_on, type_confusions, type_table
-from nlptk.parts.tags import TagScheme, read_tags, spans_of, tags_of, viterbi
+from nlptk.parts.tags import TagScheme, read_tags, spans_of, tag_marks, tag_notes, tags_of, viterbi
 from nlptk.parts.windows import window_rows
 from nlptk.parts.words import Reads, Tokens
 from nlptk.task import Column, Features, LabelSpace, Prediction, Preprocessing, Scores, Section
@@ -111,6 +111,14 @@ class Ner(task.Task):
         elif isinstance(row.get("text"), str) and "entities" in row:
             return {**row, "entities": check_entities(row["entities"], row["text"])}
         return row
+
+    @classmethod
+    def marks(cls, row: dict[str, Any]) -> set[str]:
+        return tag_marks(row["tags"]) if "tags" in row else set()
+
+    @classmethod
+    def marked(cls, found: Mapping[str, tuple[int, int]]) -> list[str]:
+        return tag_notes(found)
 
     @classmethod
     def look(cls, rows: Mapping[str, list[Any]]) -> task.Look:

@@ -19,7 +19,7 @@ from typing import Any
 
 from nlptk.errors import DataError
 
-FORMAT_VERSION = 9
+FORMAT_VERSION = 10
 """Part of every key; raise it when what is stored, or how it is read, changes."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -185,7 +185,7 @@ def _written(reader: Reader, source: Source, settings: ReadSettings, key: str) -
             "present": reader.columns,
             "problems": problems.to_json(),
             "blank_lines": reader.blank_lines,
-            **_noted(values),
+            **_noted(values, writer.said()),
         }
         return draft.commit(["rows", "inputs"] if settings.whole else ["rows"], meta)
 
@@ -252,10 +252,12 @@ def _values(
     return LabelValues(role, required, cells, settings.separator, names)
 
 
-def _noted(values: Sequence[Values]) -> dict[str, Any]:
+def _noted(values: Sequence[Values], said: Sequence[str]) -> dict[str, Any]:
+    """What is kept of the columns. said: of the rows as a whole."""
     import pyarrow as pa
 
-    noted: dict[str, Any] = {"vocabulary": [], "label_form": None, "declared": None, "json_types": {}, "notes": []}
+    noted: dict[str, Any] = {"vocabulary": [], "label_form": None, "declared": None, "json_types": {}}
+    noted["notes"] = list(said)
     for value in values:
         if isinstance(value, TextValues):
             found = ", ".join(f"{word!r} ({counted(count, 'row')})" for word, count in value.missing_words.items())
@@ -297,6 +299,7 @@ class _Writer:
         import pyarrow as pa
 
         self.values, self.keys, self.count, self.rules = values, keys, 0, rules
+        self.marked: dict[str, tuple[int, int]] = {}
         fields = [pa.field(value.role, value.arrow([]).type) for value in values]
         fields += [pa.field(ROW, pa.int64()), pa.field(KEY, pa.binary(KEY_BYTES))]
         fields += [pa.field(TOGETHER + role, pa.binary(KEY_BYTES)) for role in keys.together]
@@ -313,7 +316,7 @@ class _Writer:
             if isinstance(value, JsonValues):
                 value.parse(columns[value.role], wrong)
         if self.rules != NO_RULES:
-            self._apply_rules(columns, wrong)
+            self._apply_rules(columns, batch.numbers, wrong)
         columns = {v.role: v.convert(columns[v.role], wrong) for v in self.values}
         groups = _groups(batch.columns[group], wrong) if group is not None else []
         numbers = batch.numbers
@@ -328,7 +331,11 @@ class _Writer:
             self._write(columns, numbers, groups)
         return good
 
-    def _apply_rules(self, columns: dict[str, list[Any]], wrong: Wrong) -> None:
+    def said(self) -> list[str]:
+        """What the rules have to say of all rows together."""
+        return self.rules.notes(self.marked) if self.rules.notes is not None else []
+
+    def _apply_rules(self, columns: dict[str, list[Any]], numbers: Sequence[int], wrong: Wrong) -> None:
         """Put the task's own form of every row into the columns, or note what is wrong with the row."""
         forms, check = self.rules.forms, self.rules.check
         for place, row in enumerate(zip(*columns.values(), strict=True)):
@@ -346,6 +353,9 @@ class _Writer:
             except ValueError as error:
                 wrong.setdefault(place, []).append(str(error))
                 continue
+            for mark in self.rules.marks(has) if self.rules.marks is not None else ():
+                count, first = self.marked.get(mark, (0, numbers[place]))
+                self.marked[mark] = count + 1, first
             for role, item in kept.items():
                 columns[role][place] = item
 

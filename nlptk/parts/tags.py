@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -58,6 +58,47 @@ def spans_of(tags: Iterable[str]) -> list[Span]:
             start, name = (-1, "") if tag == "O" else (place, tag[2:])
         is_open = tag[0] in "BI"
     return spans
+
+
+def tag_marks(tags: Sequence[str]) -> set[str]:
+    """Which schemes a row's tags speak for, and which rules of BIOES (or BILOU) they break; for `tag_notes`.
+
+    >>> sorted(tag_marks(["O", "I-PER", "O"])), sorted(tag_marks(["B-PER", "O", "S-LOC"]))
+    (['begun by I', 'not BIOES'], ['S', 'begun by B', 'not BIOES'])
+    """
+    found = set()
+    before = "O"
+    for tag in (*(_IN_BIOES.get(tag[0], tag[0]) + tag[1:] for tag in tags if _TAG.fullmatch(tag)), "O"):
+        inside = before[0] in "BI" and before[2:] == tag[2:]
+        if tag[0] in "ES":
+            found.add(tag[0])
+        if tag[0] == "B" and before[2:] != tag[2:]:  # between two of a type IOB1 has it, too
+            found.add("begun by B")
+        if tag[0] == "I" and not (inside or before[2:] == tag[2:] != ""):
+            found.add("begun by I")
+        if (tag[0] in "IE" and not inside) or (before[0] in "BI" and not (inside and tag[0] in "IE")):
+            found.add("not BIOES")
+        before = tag
+    return found
+
+
+def tag_notes(marks: Mapping[str, tuple[int, int]]) -> list[str]:
+    """What a source's tags break of the scheme that it seems to have. marks: of `tag_marks` -> how many of its rows
+    have it, and the number of the first.
+
+    >>> tag_notes({"begun by B": (90, 1), "begun by I": (2, 7)})
+    ['tags: an entity begins with I-, and others with B-, in 2 rows (the first is row 7); it is read as one of its own']
+    """
+    if "S" in marks or ("E" in marks and "begun by B" in marks):
+        found, what = marks.get("not BIOES"), "BIOES is not kept, as by a B- without E-,"
+    else:  # IOB1, IOB2, or IOE2, in which no B- is
+        found = marks.get("begun by I") if "begun by B" in marks else None
+        what = "an entity begins with I-, and others with B-,"
+    if found is None:
+        return []
+    count, first = found
+    rows = "1 row" if count == 1 else f"{count:,} rows"
+    return [f"tags: {what} in {rows} (the first is row {first}); it is read as one of its own"]
 
 
 def tags_of(spans: Sequence[Span], count: int, scheme: TagScheme = "IOB2") -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, IOBES, Tokens
 
-from nlptk.parts.tags import TagScheme, read_tags, spans_of, tags_of, transitions, viterbi
+from nlptk.parts.tags import TagScheme, read_tags, spans_of, tag_marks, tag_notes, tags_of, transitions, viterbi
 
 SCHEMES: tuple[TagScheme, ...] = ("IOB2", "BIOES")
 SPANS = [("PER", 0, 2), ("PER", 2, 3), ("LOC", 5, 8), ("ORG", 8, 9)]
@@ -116,3 +116,31 @@ def test_transitions_are_the_schemes_own() -> None:
     assert begins.tolist() == [True, True, False, False, True]  # O B I E S
     assert ends.tolist() == [True, False, False, True, True]
     assert follows[1].tolist() == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("rows", "rows_told"),
+    [
+        (["O I-PER I-PER B-PER O", "I-LOC O"], None),  # IOB1: B- only between two of a type
+        (["O B-PER I-PER B-PER O", "B-LOC I-LOC"], None),
+        (["O B-PER I-PER O", "I-LOC O", "O I-PER", "B-LOC I-PER"], (3, 2)),
+        (["S-PER B-PER E-PER O", "B-LOC I-LOC E-LOC S-LOC"], None),
+        (["U-PER B-PER L-PER O", "B-LOC I-LOC L-LOC"], None),  # BILOU
+        (["S-PER O", "B-PER O E-LOC", "S-PER E-PER", "I-LOC B-LOC", "B-LOC", "O O"], (4, 2)),
+        (["I-PER E-PER E-PER O", "E-LOC"], None),  # IOE2
+        (["PER O LOC LOC"], None),
+        (["O O"], None),
+    ],
+)
+def test_rows_that_break_the_scheme_of_the_others_are_counted(
+    rows: list[str], rows_told: tuple[int, int] | None
+) -> None:
+    marks: dict[str, tuple[int, int]] = {}
+    for number, row in enumerate(rows, 1):
+        for mark in tag_marks(row.split()):
+            count, first = marks.get(mark, (0, number))
+            marks[mark] = count + 1, first
+    told = tag_notes(marks)
+    assert bool(told) == (rows_told is not None)
+    if rows_told:
+        assert f"in {rows_told[0]} rows (the first is row {rows_told[1]})" in told[0]

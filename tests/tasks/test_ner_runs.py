@@ -210,6 +210,15 @@ def test_types_that_training_never_saw_are_refused_dropped_or_counted_as_not_fou
         assert found["macro_f1"].value == f1_score([["O"], ["B-CITY"], ["B-ACT"]], said, average="macro")
 
 
+def test_tags_that_do_not_follow_their_scheme_are_told(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.conll"
+    rows.write_text("Oslo S-CITY\nlate O\n\n" * 12 + "New B-CITY\nYork O\n")
+    told = f"{rows}: tags: BIOES is not kept, as by a B- without E-, in 1 row (the first is row 13)"
+    assert any(note.startswith(told) for note in nlptk.inspect(rows, task="ner")["report"]["notes"])
+    result = _train(write_checkpoint("bert", tmp_path / "bert"), rows, tmp_path / "run", epochs=1)
+    assert any(warning.startswith(told) for warning in result.warnings)
+
+
 def test_validation_rows_on_which_nothing_is_gold_or_found_cannot_choose_a_model(tmp_path: Path) -> None:
     train, other = _write(tmp_path / "rows.jsonl", _rows(16)), tmp_path / "other.conll"
     other.write_text("the O\n")
