@@ -58,7 +58,7 @@ def _say(message: str) -> None:
 def _usage(error: Any) -> str:
     """What is wrong with the words of the command line, and where the right ones are listed."""
     path = error.ctx.command_path if error.ctx is not None else "nlptk"
-    return f"{error.format_message().rstrip('.')}; see {path} --help"
+    return f"{error.format_message().rstrip('.').replace('Value error, ', '')}; see {path} --help"
 
 
 if __name__ == "__main__":

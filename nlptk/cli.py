@@ -54,7 +54,9 @@ def _figure_lines(figures: Mapping[str, Any]) -> list[str]:
     for name, figure in figures.items():
         interval = f"  [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
         whole = figure.low is None and float(figure.value).is_integer()
-        count = whole and (figure.value > 1 or name.endswith("_labels"))  # 184, but an accuracy of 1.0000
+        count = whole and (
+            figure.value > 1 or name.endswith(("_labels", "_rows", "support"))
+        )  # 184, but an accuracy of 1.0000
         lines.append(f"  {name:<20} {figure.value:.{0 if count else 4}f}{interval}")
     return lines
 

@@ -296,7 +296,7 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        return _Invalid(f"not valid JSON: {error.msg} at {place}")
+        return _Invalid(f"not valid JSON: {error.msg.removesuffix(' at')} at {place}")
     except (ValueError, RecursionError) as error:
         return _Invalid(f"not readable JSON: {error}")
 

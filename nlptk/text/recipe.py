@@ -27,6 +27,10 @@ NATIVE_KIND: dict[Family, Kind] = {
 """The kind of tokenizer each family is known with."""
 
 
+SHOWN = 60
+"""Characters of a name in a message."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -158,8 +162,10 @@ def _refuse_a_card_of_other_text(recipe: PretrainRecipe, source: Mapping[str, An
     card, data = source.get("card"), source.get("data")
     text = data.get("train") if isinstance(data, Mapping) else data
     if card and text and recipe.data.train != text and recipe.card == CardSettings.model_validate(card):
+        named = text if isinstance(text, str) else ", ".join(text)
+        shown = named if len(named) <= SHOWN else f"{named[:SHOWN]}..."
         raise RecipeError(
-            f"{where}: card: it speaks of {text!r:.60}, and data.train was replaced; give what is true of the new text "
+            f"{where}: card: it speaks of {shown!r}, and data.train was replaced; give what is true of the new text "
             "(card.name, card.license, card.language, card.data), or card={} to say nothing"
         )
 

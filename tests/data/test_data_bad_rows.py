@@ -72,6 +72,7 @@ def test_a_bad_csv_line_is_refused_with_its_row_number_and_reason(
         ('["fine", "pos"]', "a list, not an object"),
         ("7", "a number, not an object"),
         ('{"text": "fine", "label": "pos"', "not valid JSON: Expecting ',' delimiter at column 32"),
+        ('{"text": "fine', "not valid JSON: Unterminated string starting at column 10"),
     ],
 )
 def test_a_bad_json_line_is_refused_with_its_line_number_and_reason(
