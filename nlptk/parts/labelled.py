@@ -16,18 +16,34 @@ LONGEST_SHOWN = 400  # characters of a text in the report
 
 
 def label_warnings(decided: np.ndarray, references: np.ndarray, space: LabelSpace) -> list[str]:
-    """Whether the rows all have, or are all given, the same. decided, references: (rows,), or (rows, labels) of 0 and
-    1."""
+    """Whether the rows all have, or are all given, the same, or are given what none has. decided, references: (rows,),
+    or (rows, labels) of 0 and 1."""
     if not (references != references[0]).any():
         return [f"every row has {label_names(references[0], space)!r}: the figures say nothing of other labels"]
     if (decided != decided[0]).any():
-        return []
+        return _unfounded(decided, references, space)
     names = label_names(decided[0], space)
     if not space.multi:
         return [f"predicts only {names!r}: no better than always naming it"]
     if not decided[0].any():
         return ["predicts no label for any row: no better than never naming one"]
     return [f"predicts the same labels for every row ({names}): no better than always naming them"]
+
+
+def _unfounded(decided: np.ndarray, references: np.ndarray, space: LabelSpace) -> list[str]:
+    """A warning of labels that are predicted and that no row has."""
+    import numpy as np
+
+    places = np.arange(len(space.names))
+    given, has = (values.any(axis=0) if space.multi else np.isin(places, values) for values in (decided, references))
+    names = [space.names[place] for place in np.flatnonzero(given & ~has)]
+    if not names:
+        return []
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [
+        f"no row has {', '.join(map(repr, names[:3]))}{more}, which some are given: in macro F1 each such label counts "
+        "as 0"
+    ]
 
 
 def labelled_sections(

@@ -210,6 +210,17 @@ def test_a_model_that_names_one_label_only_is_warned_of() -> None:
     assert _task().score(LOGITS.tolist(), _rows([0, 1, 0, 2])).warnings == []
 
 
+def test_a_label_that_some_are_given_and_no_row_has_is_told() -> None:
+    """scikit-learn's macro F1 counts it as 0, too."""
+    logits, gold = [[2.0, 1.0, 0.0], [0.0, 2.0, 1.0], [0.0, 1.0, 2.0]], [0, 1, 1]
+    found = _task().score(logits, _rows(gold))
+    assert found.figures["macro_f1"].value == pytest.approx(f1_score(gold, [0, 1, 2], average="macro"))
+    assert found.warnings == ["no row has 'mixed', which some are given: in macro F1 each such label counts as 0"]
+    several = [[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, -1.0]]
+    (warning,) = _task(MULTI, thresholds=0.5).score(several, _rows([[0], [1], [1]])).warnings
+    assert warning.startswith("no row has 'mixed'")
+
+
 @pytest.mark.parametrize(
     ("logits", "message"),
     [
