@@ -52,15 +52,9 @@ class Cloze(Method):
         given = self.options.label_words
         if given is None and words is None:
             return self
-        known = {**{known: spoken(known) for known in names}, **(given or {})}
-        return self._with_words({**known, name: words or spoken(name)})
-
-    def without_class(self, name: str) -> Cloze:
-        given = self.options.label_words
-        return self if given is None else self._with_words({n: word for n, word in given.items() if n != name})
-
-    def _with_words(self, words: dict[str, str]) -> Cloze:
-        return Cloze(self.options.model_copy(update={"label_words": words}))
+        said = {known: (given or {}).get(known, spoken(known)) for known in [*names, name]}
+        said[name] = words or said[name]
+        return Cloze(self.options.model_copy(update={"label_words": said}))
 
     def ids(self, names: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
         """Token ids of every class's label word. Raises: RecipeError for two classes with the same."""

@@ -112,10 +112,6 @@ class Method(ABC):
         """The method where there is one class more than `names`. words: what stands for it, where words are read."""
         return self
 
-    def without_class(self, name: str) -> Method:
-        """The method where there is a class less."""
-        return self
-
     def meta_lesson(self, learner: Learner, rows: LabelledRows, meta: MetaOptions, *, seed: int) -> Lesson:
         """Meta-training on episodes of rows."""
         raise NotImplementedError

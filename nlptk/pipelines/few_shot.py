@@ -67,8 +67,8 @@ def add_class(
     """Let a loaded model know one class more. Returns: the folder of the new version.
 
     examples: one text or more; none will do for a model that counts the words of a class's name as an example
-    (`task.class_names`). words: what the name says, for such a model and for one with label words (cloze); default: the
-    name itself, with spaces for _ and -. output: its folder; default: in place of the one loaded.
+    (`task.class_names`). words: what the name says, for such a model and for one with label words (cloze); default: what
+    the recipe says of it, or the name itself with spaces for _ and -. output: its folder; default: in place of the one loaded.
 
     Raises:
         DataError: a class that there is (but for case, Unicode form and spaces around it), no example, one that is no
@@ -116,7 +116,7 @@ def remove_class(loaded: Pipeline, name: str, *, output: str | Path | None = Non
     labels = support.labels[kept]
     labels = labels - (labels > place)
     texts = tuple(support.texts[row] for row in kept.tolist())
-    method, rest = make_method(task.settings.method).without_class(name), [n for n in names if n != name]
+    method, rest = make_method(task.settings.method), [n for n in names if n != name]
     return _renew(loaded, method, rest, texts, labels, support.vectors[kept], output=output)
 
 

@@ -199,6 +199,9 @@ def test_a_class_is_added_to_a_cloze_with_label_words(
     task: Any = nlptk.pipeline(tmp_path / "most").task
     assert task.settings.method.label_words == {**words, "late": "late", "lost": "gone"}
     later.remove_class("lost", output=tmp_path / "fewer")
+    again = nlptk.pipeline(tmp_path / "fewer")
+    again.add_class("lost", ["nowhere"], output=tmp_path / "again")  # it has the word that was given for it
+    assert nlptk.pipeline(tmp_path / "again")("nowhere") == nlptk.pipeline(tmp_path / "most")("nowhere")
     assert nlptk.pipeline(tmp_path / "fewer")("came late again") == nlptk.pipeline(tmp_path / "more")("came late again")
 
 
