@@ -91,8 +91,8 @@ def episodes(args: argparse.Namespace) -> None:
             recipes = {name: recipe_of(args, name, files) for name in args.methods}
             found = compare(
                 recipes,
-                protocol=Protocol(5, 1, 5, args.episodes, args.seed),
-                shots=[1, 5],
+                protocol=Protocol(5, args.shots[0], 5, args.episodes, args.seed),
+                shots=args.shots,
                 output=args.output / f"split-{split}",
             )
         print("\n".join(found.lines()), flush=True)
@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["prototypical", "linear_probe"])
     parser.add_argument("--splits", type=int, nargs="+", default=[0])
     parser.add_argument("--episodes", type=int, default=600)
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--meta-episodes", type=int, default=2000)
     parser.add_argument("--meta-per-step", type=int, default=4, help="episodes of meta-training whose gradients count")
     parser.add_argument("--meta-ways", type=int, default=5)
