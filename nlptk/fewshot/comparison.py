@@ -34,6 +34,9 @@ from nlptk.training.preparation import left_random, load_data, prepare
 from nlptk.training.reporting import context
 
 
+RESULTS = "results.json"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What was measured.
@@ -117,7 +120,9 @@ def compare(
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
         lists: dict[int, list[Episode]] = {}
-        warnings = _left_out(next(iter(recipes.values())))
+        replaced = (output / RESULTS).exists()
+        warnings = [f"replaces the comparison of an earlier run in {output}"] * replaced
+        warnings += _left_out(next(iter(recipes.values())))
         for name, recipe in jobs.items():
             job = _Job.prepare(recipe, where)
             if not meta_trained:
@@ -134,7 +139,7 @@ def compare(
             if PartialState().is_main_process:  # after each method: a later one may take hours, or fail
                 for k, episodes in lists.items():
                     job.rows.pool.save(episodes, saved[k])
-                replace_text(output / "results.json", json.dumps(_with_episodes(result), indent=2) + "\n")
+                replace_text(output / RESULTS, json.dumps(_with_episodes(result), indent=2) + "\n")
                 _report(result, recipes, protocol, watch)
     return result
 

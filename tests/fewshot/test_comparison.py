@@ -60,7 +60,10 @@ def test_a_number_of_shots_alone_and_files_that_are_not_drawn_from(
         nlptk.compare_methods(model=checkpoints["bert"], data=files, shots=[1, 1], **how)
     found = nlptk.compare_methods(model=checkpoints["bert"], data=files, shots=2, **how)
     assert [list(by_shots) for by_shots in found.accuracies.values()] == [[2]]
-    assert found.warnings == ["data.test: not read, for episodes are drawn from data.train alone"]
+    unread = "data.test: not read, for episodes are drawn from data.train alone"
+    assert found.warnings == [unread]
+    again = nlptk.compare_methods(model=checkpoints["bert"], data=files, shots=2, **how)
+    assert again.warnings == [f"replaces the comparison of an earlier run in {tmp_path / 'run'}", unread]
 
 
 def test_classes_that_a_cloze_cannot_tell_apart_are_refused_before_any_episode(
