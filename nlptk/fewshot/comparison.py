@@ -33,7 +33,6 @@ from nlptk.training.occupation import sole_run
 from nlptk.training.preparation import left_random, load_data, prepare
 from nlptk.training.reporting import context
 
-
 RESULTS = "results.json"
 
 

@@ -67,8 +67,9 @@ def add_class(
     """Let a loaded model know one class more. Returns: the folder of the new version.
 
     examples: one text or more; none will do for a model that counts the words of a class's name as an example
-    (`task.class_names`). words: what the name says, for such a model and for one with label words (cloze); default: what
-    the recipe says of it, or the name itself with spaces for _ and -. output: its folder; default: in place of the one loaded.
+    (`task.class_names`). words: what the name says, for such a model and for one with label words (cloze); default:
+    what the recipe says of it, or the name itself with spaces for _ and -. output: its folder; default: in place of the
+    one loaded.
 
     Raises:
         DataError: a class that there is (but for case, Unicode form and spaces around it), no example, one that is no
