@@ -168,7 +168,8 @@ def moved_head(head: Head, vectors: np.ndarray, labels: np.ndarray, *, inverse_p
         return float(loss), gradient.ravel()
 
     start = np.zeros(classes * features.shape[1])
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x.reshape(classes, -1)
+    exact = {"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-8}  # so that nearly the same vectors make nearly the same head
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=exact).x.reshape(classes, -1)
     weight = head.weight + found[:, :-1] / length
     return Head(weight.astype(np.float32), (head.bias + found[:, -1]).astype(np.float32), head.unit_length)
 
