@@ -52,21 +52,20 @@ def out_of_scope_figures(
     Raises: DataError: no known texts, or no strangers.
     """
     inside, outside = np.asarray(known, dtype=np.float64), np.asarray(strangers, dtype=np.float64)
-    check_rows(known=inside), check_rows(strangers=outside)
+    check_rows(known=inside)
+    check_rows(strangers=outside)
     scores = np.concatenate([inside, outside])
-    is_known = np.arange(len(scores)) < len(inside)
-    ranks = Segments(scores, is_known)
-    order = np.argsort(outside, kind="stable")
-    ascending, by_score = outside[order], np.sort(inside)
-    known_order = np.argsort(inside, kind="stable")
+    ranks = Segments(scores, np.arange(len(scores)) < len(inside))
+    inside_order, outside_order = np.argsort(inside), np.argsort(outside)
+    known_up, strangers_up = inside[inside_order], outside[outside_order]
 
     def measure(weights: Floats) -> dict[str, Floats]:
-        ours, theirs = weights[: len(inside)], weights[len(inside) :]
+        ours, theirs = np.split(weights, [len(inside)])
         total, everybody = ours.sum(axis=0), theirs.sum(axis=0)
-        enough = np.cumsum(theirs[order], axis=0) >= REJECTED * everybody - 1e-9
-        edges = ascending[enough.argmax(axis=0)]
-        below = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(ours[known_order], axis=0)])
-        lost = np.take_along_axis(below, np.searchsorted(by_score, edges, side="right")[None], axis=0)[0]
+        enough = np.cumsum(theirs[outside_order], axis=0) >= REJECTED * everybody - 1e-9
+        edges = strangers_up[enough.argmax(axis=0)]
+        below = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(ours[inside_order], axis=0)])
+        lost = np.take_along_axis(below, np.searchsorted(known_up, edges, side="right")[None], axis=0)[0]
         found = {
             "out_of_scope_auroc": ranks.figures(weights)[0],
             "false_rejection_at_95": np.where(everybody > 0, ratio(lost, total), np.nan),
