@@ -151,7 +151,8 @@ def rejection(args: argparse.Namespace) -> None:
         task=task, model=args.model, data={**splits, "duplicates": "drop"}, output=args.output, seed=args.seed
     )
     for name in ("accuracy", "out_of_scope_auroc", "false_rejection_at_95", "rejected", "out_of_scope_rejected"):
-        print(f"{name:<24} {result.figures['test'][name].value:.4f}")
+        figure = result.figures["test"][name]
+        print(f"{name:<24} {figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]")
 
 
 def classes(args: argparse.Namespace) -> None:
