@@ -22,6 +22,7 @@ from nlptk.training.reporting import (
     ledger_section,
     length_section,
     model_name,
+    primary,
     result_sections,
 )
 
@@ -52,7 +53,7 @@ def write_few_shot_report(
         "title": f"few_shot · {name} · {model_name(recipe.model)}",
         "subtitle": f"headline figures on the {measured} split" if figures else "no held-out rows: nothing measured",
         "headline": headline(figures, prepared.task),
-        "primary": prepared.task.primary() if figures else None,
+        "primary": primary(figures, prepared.task),
         "warnings": list(warnings),
         "sections": parts,
         "context": context(recipe.seed, watch),

@@ -84,7 +84,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         *unused(recipe),
         *taught.warnings,
         *told,
-        *warnings_of(scores),
+        *warnings_of(scores, task),
     ]
     if state.is_main_process:
         _save(recipe, prepared, taught, scores, metrics, warnings, watch)

@@ -24,7 +24,15 @@ from nlptk.task import Figure, Scores
 from nlptk.training.features import cut_warnings, make_features
 from nlptk.training.inference import run_features
 from nlptk.training.preparation import token_fetch, usable_rows
-from nlptk.training.reporting import context, data_sections, headline, ledger_section, length_section, result_sections
+from nlptk.training.reporting import (
+    context,
+    data_sections,
+    headline,
+    ledger_section,
+    length_section,
+    primary,
+    result_sections,
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ def _report(
         "subtitle": "evaluation",
         "warnings": scores.warnings,
         "headline": headline(scores.figures, loaded.task),
-        "primary": loaded.task.primary(),
+        "primary": primary(scores.figures, loaded.task),
         "sections": [*result_sections({"the rows": scores}), *parts, trained, recipe],
         "context": context(seed, watch),
     }

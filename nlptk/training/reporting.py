@@ -53,7 +53,7 @@ def write_training_report(
         "title": f"{recipe.task['name']} · {model_name(recipe.model)}",
         "subtitle": f"{recipe.strategy['name']} fine-tuning; headline figures on the {measured} split",
         "headline": headline(figures, prepared.task),
-        "primary": prepared.task.primary() if figures else None,
+        "primary": primary(figures, prepared.task),
         "warnings": list(warnings),
         "sections": parts,
         "context": context(recipe.seed, watch),
@@ -71,6 +71,11 @@ def headline(figures: Mapping[str, Figure], task: Task) -> dict[str, Any]:
     """The task's primary figure first, then its others."""
     names = dict.fromkeys((task.primary(), *task.headline))
     return {name: figures[name].to_json() for name in names if name in figures}
+
+
+def primary(figures: Mapping[str, Figure], task: Task) -> str | None:
+    """The task's primary figure, where the rows define it."""
+    return task.primary() if task.primary() in figures else None
 
 
 def context(seed: int, watch: Watch) -> dict[str, Any]:
@@ -219,9 +224,18 @@ def result_sections(scores: Mapping[str, Scores], *, notes: Mapping[str, str] | 
     return parts
 
 
-def warnings_of(scores: Mapping[str, Scores]) -> list[str]:
-    """What the tasks warn of, each with the name of its rows before it."""
-    return [f"{split}: {warning}" for split, found in headline_first(scores).items() for warning in found.warnings]
+def warnings_of(scores: Mapping[str, Scores], task: Task) -> list[str]:
+    """What the task warns of, and where its primary figure is undefined, each with the name of its rows before it."""
+    return [
+        f"{split}: {warning}"
+        for split, found in headline_first(scores).items()
+        for warning in (*found.warnings, *undefined(found.figures, task))
+    ]
+
+
+def undefined(figures: Mapping[str, Figure], task: Task) -> list[str]:
+    """A warning where the rows leave the primary figure undefined."""
+    return [] if primary(figures, task) else [f"{task.primary()} is undefined on these rows"]
 
 
 def headline_first(scores: Mapping[str, Scores]) -> dict[str, Scores]:

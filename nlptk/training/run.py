@@ -102,7 +102,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
             scores = _measure(recipe, trainer, model, batching)
             watch.lap("measuring")
         replaced = retire_evaluations(Path(recipe.output), main=trainer.is_world_process_zero())
-        warnings = [*replaced, *caveats(prepared), *_untrained(trainer), *warnings_of(scores)]
+        warnings = [*replaced, *caveats(prepared), *_untrained(trainer), *warnings_of(scores, prepared.task)]
         metrics = {**trained.metrics, **flat(scores)}
         output = Path(recipe.output)
         if trainer.is_world_process_zero():

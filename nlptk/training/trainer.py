@@ -242,9 +242,15 @@ class NlptkTrainer(SafeTrainer):
     def check_metric(self, where: str) -> None:
         """Refuse a `metric_for_best_model` that no evaluation reports, before the first step, not after an epoch.
 
-        Which figures the task reports is seen by evaluating once, only for a metric other than its primary one.
+        Which figures the task reports is seen by evaluating once, only for a metric other than its primary one; a loss
+        by looking for a label.
         """
         wanted = (self.args.metric_for_best_model or "").removeprefix("eval_")
+        if self._validation is not None and wanted == "loss" and not self._counts_any(self._validation):
+            raise DataError(
+                "validation: loss is undefined on these rows, which leave nothing to predict; give others, or a larger "
+                "preprocessing.max_length"
+            )
         if self._validation is None or wanted in ("", "loss", self.task.primary()):
             return
         known = self._validate()
@@ -253,6 +259,12 @@ class NlptkTrainer(SafeTrainer):
                 f"{where}: training.metric_for_best_model: no figure named {wanted!r} on the validation rows"
                 f"{did_you_mean(wanted, known)}; known: {', '.join(sorted(known))}"
             )
+
+    def _counts_any(self, rows: EvaluationSet) -> bool:
+        """Whether the loss has any term on the rows."""
+        size, count = self.args.per_device_eval_batch_size, len(rows.lengths)
+        batches = (list(range(start, min(start + size, count))) for start in range(0, count, size))
+        return any(self.task.loss_items(rows.fetch(batch)["labels"]) for batch in batches)
 
     def run(self, rows: EvaluationSet, model: torch.nn.Module | None = None) -> tuple[Sequence[Any], float | None]:
         """Pooled outputs of every row, in order, and the mean loss, None where there is no label. model: another than

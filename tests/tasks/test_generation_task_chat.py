@@ -373,16 +373,13 @@ def test_special_tokens_of_a_chat_template_are_found_in_transformers_however_it_
 
 
 def test_a_conversation_that_has_no_room_for_its_answer_teaches_nothing_and_is_told(tmp_path: Path) -> None:
-    """In training and in validation, where it is all that there is."""
+    """Where it is all that there is to validate on, no model can be chosen by its loss."""
     long = [{"role": "user", "content": "my parcel " * 40}, {"role": "assistant", "content": "late refund"}]
     rows = _write(tmp_path / "rows.jsonl", [long, *[TALK] * 8])
     alone = _write(tmp_path / "alone.jsonl", [long])
-    result = _train(
-        _checkpoint(tmp_path, CHATML),
-        rows,
-        tmp_path / "run",
-        data={"validation": alone},
-        preprocessing={"max_length": 24, "long_text": "truncate_tail"},
-    )
-    assert result.figures["validation"]["loss"].value == 0
-    assert any(line.startswith("validation: 7 labels stood on tokens that were cut off") for line in result.warnings)
+    model, short = _checkpoint(tmp_path, CHATML), {"max_length": 24, "long_text": "truncate_tail"}
+    with pytest.raises(DataError, match="validation: loss is undefined on these rows, which leave nothing to predict"):
+        _train(model, rows, tmp_path / "run", data={"validation": alone}, preprocessing=short)
+    result = _train(model, rows, tmp_path / "run", data={"test": alone}, preprocessing=short)
+    assert "loss" not in result.figures["test"]
+    assert any(line.startswith("test: 7 labels stood on tokens that were cut off") for line in result.warnings)

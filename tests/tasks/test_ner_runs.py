@@ -227,12 +227,23 @@ def test_validation_rows_on_which_nothing_is_gold_or_found_cannot_choose_a_model
         _train(model, train, tmp_path / "run", epochs=1, data={"validation": str(other)})
 
 
+def test_test_rows_on_which_nothing_is_gold_or_found_leave_f1_out(tmp_path: Path) -> None:
+    train, other = _write(tmp_path / "rows.jsonl", _rows(16)), tmp_path / "other.conll"
+    other.write_text("the O\n")
+    data = {"validation": "none", "test": str(other)}
+    result = _train(write_checkpoint("bert", tmp_path / "bert"), train, tmp_path / "run", data=data)
+    later = nlptk.evaluate(result.artifact, other, bootstrap=0)
+    for figures in (result.figures["test"], later.figures):
+        assert "f1" not in figures
+        assert figures["token_accuracy"].value == 1.0
+
+
 def test_validation_rows_without_a_label_have_no_loss_to_choose_a_model_by(tmp_path: Path) -> None:
     train, other = _write(tmp_path / "rows.jsonl", _rows(16)), tmp_path / "other.conll"
     other.write_text("Oslo B-CITY\n")
     data = {"validation": str(other), "unseen_labels": "keep"}
     model = write_checkpoint("bert", tmp_path / "bert")
-    with pytest.raises(DataError, match=r"validation: loss is undefined on these rows; give others"):
+    with pytest.raises(DataError, match="validation: loss is undefined on these rows, which leave nothing"):
         _train(model, train, tmp_path / "run", epochs=1, data=data, training={"metric_for_best_model": "loss"})
 
 
