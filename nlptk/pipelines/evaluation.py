@@ -32,6 +32,7 @@ from nlptk.training.reporting import (
     length_section,
     primary,
     result_sections,
+    undefined,
 )
 
 
@@ -111,7 +112,7 @@ def evaluate(
         scores.figures.update(found_there)
     told = [*dropped_lines(found.dropped), *conflict_lines(found.conflicts), *found.notes]
     cut = cut_warnings({"the rows": features.ledger}, task, long_text=how.long_text)
-    scores.warnings.extend([*told, *cut])
+    scores.warnings.extend([*told, *cut, *undefined(scores.figures, task)])
     watch.lap("measuring")
     parts = [
         *data_sections(found),

@@ -236,6 +236,8 @@ def test_test_rows_on_which_nothing_is_gold_or_found_leave_f1_out(tmp_path: Path
     for figures in (result.figures["test"], later.figures):
         assert "f1" not in figures
         assert figures["token_accuracy"].value == 1.0
+    assert "test: f1 is undefined on these rows" in result.warnings
+    assert "f1 is undefined on these rows" in later.warnings
 
 
 def test_validation_rows_without_a_label_have_no_loss_to_choose_a_model_by(tmp_path: Path) -> None:
