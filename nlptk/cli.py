@@ -49,14 +49,16 @@ def _warn(warnings: Sequence[str]) -> None:
         typer.echo(f"nlptk: warning: {warning}", err=True)
 
 
+COUNTED = ("_labels", "_rows", "support")
+"""How the names of figures end that are counts, 0 and 1 too."""
+
+
 def _figure_lines(figures: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, figure in figures.items():
         interval = f"  [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
         whole = figure.low is None and float(figure.value).is_integer()
-        count = whole and (
-            figure.value > 1 or name.endswith(("_labels", "_rows", "support"))
-        )  # 184, but an accuracy of 1.0000
+        count = whole and (figure.value > 1 or name.endswith(COUNTED))  # 184, but an accuracy of 1.0000
         lines.append(f"  {name:<20} {figure.value:.{0 if count else 4}f}{interval}")
     return lines
 

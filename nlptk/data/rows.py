@@ -256,8 +256,8 @@ def _noted(values: Sequence[Values], said: Sequence[str]) -> dict[str, Any]:
     """What is kept of the columns. said: of the rows as a whole."""
     import pyarrow as pa
 
-    noted: dict[str, Any] = {"vocabulary": [], "label_form": None, "declared": None, "json_types": {}}
-    noted["notes"] = list(said)
+    labels: dict[str, Any] = {"vocabulary": [], "label_form": None, "declared": None}
+    noted = {**labels, "json_types": {}, "notes": list(said)}
     for value in values:
         if isinstance(value, TextValues):
             found = ", ".join(f"{word!r} ({counted(count, 'row')})" for word, count in value.missing_words.items())

@@ -158,8 +158,9 @@ def _for_episodes(recipe: Recipe, output: Path) -> Recipe:
 
 def _left_out(recipe: Recipe) -> list[str]:
     """Warnings of files of rows that no episode is drawn from, and of a rejection that none asks for."""
-    said = ["task.rejection: not used, for every query of an episode is of its classes"]
-    said = said if recipe.task["rejection"] != "off" else []
+    said = []
+    if recipe.task["rejection"] != "off":
+        said.append("task.rejection: not used, for every query of an episode is of its classes")
     given = {"data.validation": recipe.data.validation, "data.test": recipe.data.test}
     files = [name for name, value in given.items() if isinstance(value, list) or value not in (None, "none")]
     if files:

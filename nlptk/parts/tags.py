@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from nlptk.data.problems import counted
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -97,8 +99,7 @@ def tag_notes(marks: Mapping[str, tuple[int, int]]) -> list[str]:
     if found is None:
         return []
     count, first = found
-    rows = "1 row" if count == 1 else f"{count:,} rows"
-    return [f"tags: {what} in {rows} (the first is row {first}); it is read as one of its own"]
+    return [f"tags: {what} in {counted(count, 'row')} (the first is row {first}); it is read as one of its own"]
 
 
 def tags_of(spans: Sequence[Span], count: int, scheme: TagScheme = "IOB2") -> list[str]:

@@ -246,12 +246,14 @@ class NlptkTrainer(SafeTrainer):
         by looking for a label.
         """
         wanted = (self.args.metric_for_best_model or "").removeprefix("eval_")
-        if self._validation is not None and wanted == "loss" and not self._counts_any(self._validation):
+        if self._validation is None:
+            return
+        if wanted == "loss" and not self._counts_any(self._validation):
             raise DataError(
                 "validation: loss is undefined on these rows, which leave nothing to predict; give others, or a larger "
                 "preprocessing.max_length"
             )
-        if self._validation is None or wanted in ("", "loss", self.task.primary()):
+        if wanted in ("", "loss", self.task.primary()):
             return
         known = self._validate()
         if wanted not in known:
