@@ -20,8 +20,8 @@ from tests.tiny_models import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
-ALONE = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-"""Environment of processes that share nothing but the CPU."""
+ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+"""Environment of processes on the CPU of a machine that has nothing else."""
 FAST = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "save_strategy": "no", "disable_tqdm": True}
 
 

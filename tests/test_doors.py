@@ -150,6 +150,23 @@ def test_the_command_under_torchrun_speaks_once(tmp_path: Path) -> None:
     assert json.loads(said)["artifact"] == "run/model"
 
 
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_on_a_cpu_share_the_rows_or_are_refused(tmp_path: Path) -> None:
+    """Nothing in the environment says that it is to be the CPU: accelerate would have each train alone."""
+    write_checkpoint("bert", tmp_path / "bert")
+    write_rows(tmp_path / "rows.jsonl")
+    words = ["train", "task=classification", "model=bert", "data.train=rows.jsonl", "data.test=none", "bootstrap=0"]
+    words += ["data.validation=none", "training.num_train_epochs=1", "training.per_device_train_batch_size=4"]
+    called = torchrun("-m", "nlptk", *words, "output=joined", cwd=tmp_path)
+    assert called.code == 0, called.err[-3000:]
+    state = json.loads((tmp_path / "joined" / "trainer_state.json").read_text())
+    assert state["global_step"] == 24 / (4 * 2)
+    called = torchrun("-m", "nlptk", *words, "training.use_cpu=false", "output=apart", cwd=tmp_path)
+    assert called.code != 0
+    assert "2 processes were started (WORLD_SIZE) and do not see each other on cpu" in called.err
+    assert not (tmp_path / "apart").exists()
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "tasks").glob("[!_]*.py")), ids=lambda file: file.stem)
 def test_the_file_of_a_task_run_as_a_script_is_train_with_that_task(
     file: Path, monkeypatch: pytest.MonkeyPatch

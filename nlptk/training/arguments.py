@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_type_hints
@@ -110,12 +111,13 @@ def training_arguments(block: Mapping[str, Any], facts: RunFacts, *, where: str)
             f"{where}: early_stopping: needs a validation split, evaluations and checkpoints to restore the best one; "
             "set data.validation, and leave eval_strategy, save_strategy and load_best_model_at_end to their defaults"
         )
-    if (asked := asks_for_bf16(merged)) and _on_cpu(merged):
-        prepare_cpu_bf16(asked)
-        # transformers takes bf16 on a CPU only where the CPU was asked for
+    if _on_cpu(merged):
+        if asked := asks_for_bf16(merged):
+            prepare_cpu_bf16(asked)
+        # transformers takes bf16 on a CPU, and accelerate joins processes there, only where the CPU was asked for
         merged.setdefault("use_cpu", not torch.accelerator.is_available())
     try:
-        return TrainingArguments(
+        made = TrainingArguments(
             output_dir=facts.output,
             seed=facts.seed,
             data_seed=facts.seed,
@@ -125,6 +127,18 @@ def training_arguments(block: Mapping[str, Any], facts: RunFacts, *, where: str)
         )
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{where}: training: {' '.join(str(error).split())}") from error
+    _refuse_strangers(made, where)
+    return made
+
+
+def _refuse_strangers(args: Any, where: str) -> None:
+    """Processes that were started as one run, and each would train alone and replace what the others write."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > 1 and args.world_size == 1:
+        raise RecipeError(
+            f"{where}: {started} processes were started (WORLD_SIZE) and do not see each other on {args.device}; start "
+            "one, or set training.use_cpu=true to train in all of them on the CPU"
+        )
 
 
 def _present_names(given: Mapping[str, Any]) -> dict[str, Any]:

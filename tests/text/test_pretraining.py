@@ -30,13 +30,10 @@ from nlptk.text.documents import is_held_out
 from nlptk.text.pretraining import PretrainResult
 from nlptk.text.recipe import resolve_recipe, to_yaml
 from nlptk.text.trainer import PretrainingTrainer
-from tests.doors import python
+from tests.doors import ROOT, torchrun
 from tests.text.samples import document, job, write_text
 
 STEPS = 60
-ROOT = Path(__file__).resolve().parents[2]
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-ALONE = {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 AUTO = {
     "bert": "AutoModelForMaskedLM",
     "modernbert": "AutoModelForMaskedLM",
@@ -354,8 +351,7 @@ def test_two_processes_train_the_model_of_one(text: Path, tmp_path: Path, family
         if name == "one":
             pretrain(recipe)
         else:
-            env = {**ALONE, "NLPTK_CACHE": str(tmp_path / "cache")}
-            called = python(*TORCHRUN, "-m", "nlptk", "pretrain", recipe, cwd=tmp_path, path=[ROOT], env=env)
+            called = torchrun("-m", "nlptk", "pretrain", recipe, cwd=tmp_path)
             assert called.code == 0, called.err[-3000:]
             assert called.out.count("tokens/s") == 1
         found[name] = tmp_path / name
