@@ -315,7 +315,7 @@ def _report(result: Comparison, recipes: Mapping[str, Recipe], protocol: Protoco
             paired = result.differences(k).get(name)
             rows.append([name, k, _shown(figure), _shown(paired) if paired is not None else "-"])
     columns = ["method", "shots", "accuracy", f"difference to {result.baseline}"]
-    line = {name: [[float(k), figure.value] for k, figure in by.items()] for name, by in figures.items()}
+    points = {name: [[float(k), f.value, f.low, f.high] for k, f in by.items()] for name, by in figures.items()}
     note = (
         f"{protocol.ways}-way, {protocol.queries} queries a class, {protocol.episodes} episodes, the same for all; "
         "mean and 95 % interval over episodes, differences paired."
@@ -323,7 +323,7 @@ def _report(result: Comparison, recipes: Mapping[str, Recipe], protocol: Protoco
     parts: list[Section] = [
         sections.table("Accuracy", columns, rows, note=note, group="Results"),
         *(
-            [sections.curves("Accuracy by shots", line, x_label="shots", y_label="accuracy", group="Results")]
+            [sections.curves("Accuracy by shots", points, x_label="shots", y_label="accuracy", group="Results")]
             if len(shots) > 1
             else []
         ),

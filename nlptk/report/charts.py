@@ -16,10 +16,13 @@ Point = tuple[float, float | None]
 
 
 def curves(section: Mapping[str, Any]) -> str:
-    """Lines over a common x; a single point is drawn as a dot, a missing y breaks the line."""
-    lines = {name: thinned([(x, y) for x, y in points if x is not None]) for name, points in section["series"].items()}
+    """Lines over a common x; a single point is drawn as a dot, a missing y breaks the line, an interval is upright."""
+    series = {name: [point for point in points if point[0] is not None] for name, points in section["series"].items()}
+    lines = {name: thinned([(x, y) for x, y, *_ in points]) for name, points in series.items()}
+    intervals = [[(x, *ends) for x, _, *ends in points if ends and None not in ends] for points in series.values()]
     xs = [x for points in lines.values() for x, y in points if y is not None]
     ys = [y for points in lines.values() for _, y in points if y is not None]
+    ys += [end for found in intervals for _, *ends in found for end in ends]
     if not xs:
         return nothing()
     low = 0.0 if 0 <= min(ys) < 0.5 * max(ys) else min(ys)
@@ -33,6 +36,8 @@ def curves(section: Mapping[str, Any]) -> str:
             if len(places) <= 12:
                 drawn += [svg.circle(*place, 2.6, f"dot {style}") for place in places]
             drawn.append(svg.polyline(places, f"line {style}"))
+        for x, low_end, high_end in intervals[index]:
+            drawn.append(svg.line(frame.x(x), frame.y(low_end), frame.x(x), frame.y(high_end), f"whisker {style}"))
     title = f"{section['title']}: {section['y_label']} over {section['x_label']}"
     return svg.legend(list(lines)) + svg.drawing(svg.WIDTH, frame.height, "".join(drawn), title=title)
 

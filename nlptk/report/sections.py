@@ -183,6 +183,9 @@ def _lengths(section: Mapping[str, Any]) -> list[tuple[str, int, int]]:
         return [("values", len(section["values"]), len(section["row_labels"])), *rows]
     if kind == "histogram":
         return [(f"series {n!r}", len(c), len(section["edges"]) - 1) for n, c in section["counts"].items()]
+    if kind == "curves":
+        points = [(name, i, point) for name, line in section["series"].items() for i, point in enumerate(line)]
+        return [(f"point {i} of {name!r}", len(p), 4 if len(p) > 2 else 2) for name, i, p in points]
     if kind == "bars":
         return [("values", len(section["values"]), len(section["labels"]))]
     return []
@@ -226,7 +229,8 @@ def curves(
     note: str | None = None,
     group: str | None = None,
 ) -> Section:
-    """Lines: series maps a name to its [x, y] points in x order. Labels carry the unit: "loss (nats)"."""
+    """Lines: series maps a name to its [x, y] points in x order, or [x, y, low, high] with an interval of y. Labels
+    carry the unit: "loss (nats)"."""
     points = {name: [list(point) for point in line] for name, line in series.items()}
     content = {"x_label": x_label, "y_label": y_label, "series": points}
     return _section("curves", title, note=note, group=group, content=content)

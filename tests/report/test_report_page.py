@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nlptk import report
+from nlptk.errors import NlptkError
 from nlptk.report import charts, heatmap, markup, svg, tables
 from nlptk.report.document import checked_state
 from nlptk.report.page import page
@@ -143,6 +144,21 @@ def test_curves_place_points_on_the_scale_and_break_at_missing_values() -> None:
     frame = svg.Frame.around(svg.nice_ticks(0, 10, 6), svg.nice_ticks(0, 1))
     first = f"{svg.at(frame.x(0))},{svg.at(frame.y(0))} {svg.at(frame.x(5))},{svg.at(frame.y(1))}"
     assert lines == [first, f"{svg.at(frame.x(10))},{svg.at(frame.y(0.5))}"]
+
+
+def test_curves_draw_the_intervals_of_their_points_on_the_scale() -> None:
+    points: dict[str, list[list[float | None]]] = {"a": [[1, 0.5, 0.4, 0.7], [5, 0.8, None, None]], "b": [[1, 0.6]]}
+    drawn = charts.curves(report.curves("L", points, x_label="x", y_label="y"))
+    frame = svg.Frame.around(svg.nice_ticks(1, 5, 6), svg.nice_ticks(0.4, 0.8))
+    x, low, high = (svg.at(value) for value in (frame.x(1), frame.y(0.4), frame.y(0.7)))
+    assert re.findall(r'<line [^>]*class="whisker[^>]*>', drawn) == [
+        f'<line x1="{x}" y1="{low}" x2="{x}" y2="{high}" class="whisker {svg.series_style(0)}"/>'
+    ]
+
+
+def test_a_point_of_another_length_is_refused() -> None:
+    with pytest.raises(NlptkError, match="point 1 of 'a' has 3 items; expected 4"):
+        page_of(report.curves("L", {"a": [[0, 1], [1, 2, 3]]}, x_label="x", y_label="y"))
 
 
 @pytest.mark.parametrize(
