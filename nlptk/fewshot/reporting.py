@@ -17,12 +17,11 @@ from nlptk.training.reporting import (
     context,
     curves_of,
     data_sections,
-    headline,
+    first_figures,
     headline_first,
     ledger_section,
     length_section,
     model_name,
-    primary,
     result_sections,
 )
 
@@ -52,13 +51,12 @@ def write_few_shot_report(
     report = {
         "title": f"few_shot · {name} · {model_name(recipe.model)}",
         "subtitle": f"headline figures on the {measured} split" if figures else "no held-out rows: nothing measured",
-        "headline": headline(figures, prepared.task),
-        "primary": primary(figures, prepared.task),
+        **first_figures(figures, prepared.task),
         "warnings": list(warnings),
         "sections": parts,
         "context": context(recipe.seed, watch),
     }
-    return write_report(output, {key: value for key, value in report.items() if value is not None})[1]
+    return write_report(output, report)[1]
 
 
 def _training_sections(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from datasets import Dataset
 
 from nlptk.artifact import EVALUATIONS
 from nlptk.data import DataReport, fingerprint, read_rows
@@ -20,17 +21,16 @@ from nlptk.errors import DataError
 from nlptk.pipelines.artifact import Pipeline, pipeline, rows_as_trained
 from nlptk.recipe import DataSettings
 from nlptk.report import sections, write_report
-from nlptk.task import Figure, Scores
+from nlptk.task import Column, Features, Figure, Scores, Task
 from nlptk.training.features import cut_warnings, make_features
 from nlptk.training.inference import run_features
 from nlptk.training.preparation import token_fetch, usable_rows
 from nlptk.training.reporting import (
     context,
     data_sections,
-    headline,
+    first_figures,
     ledger_section,
     length_section,
-    primary,
     result_sections,
     undefined,
 )
@@ -70,28 +70,16 @@ def evaluate(
     watch = Watch()
     loaded = pipeline(model, batch_size=batch_size)
     task = loaded.task
-    source = settings.train
-    if source is None:
+    if settings.train is None:
         raise DataError("data.train: missing; give the file with the labelled rows to measure on")
-    folder = Path(output) if output is not None else _default_output(loaded.folder, source)
+    folder = Path(output) if output is not None else _default_output(loaded.folder, settings.train)
     with disk_errors(folder, elsewhere="give another output"):
         folder.mkdir(parents=True, exist_ok=True)
     columns, settings = rows_as_trained(loaded.manifest, task.columns, settings)
-    rows, found = read_rows(source, columns, settings=settings, labels=task.labels, targets=True, rules=task.rules())
-    rows, unseen = usable_rows(task, rows, "rows", how=settings.unseen_labels)
-    if unseen:
-        found.dropped.extend(unseen)
-        found.rows["rows"], found.fingerprint = len(rows), fingerprint(rows)
+    rows, found = _read(task, settings, columns)
     how = loaded.manifest.preprocessing
     features = make_features(task, rows, loaded.tokenizer, how, rows_fingerprint=found.fingerprint)
-    outputs, loss = run_features(
-        loaded.model,
-        task,
-        features.dataset["length"][:],
-        token_fetch(task, features, loaded.tokenizer.pad_token_id),
-        batch_size=batch_size,
-    )
-    pooled = task.pool(outputs, features)
+    pooled, loss = _run(loaded, features, batch_size=batch_size)
     scores = task.score(pooled, rows, bootstrap=bootstrap, sections=True, seed=seed)
     if loss is not None:
         scores.figures["loss"] = Figure(loss)
@@ -123,6 +111,31 @@ def evaluate(
     return EvaluationResult(scores.figures, len(rows), found, report, scores.warnings)
 
 
+def _read(task: Task, settings: DataSettings, columns: Sequence[Column]) -> tuple[Dataset, DataReport]:
+    """The rows that can be measured, and what was found about them and left out."""
+    assert settings.train is not None
+    rows, found = read_rows(
+        settings.train, columns, settings=settings, labels=task.labels, targets=True, rules=task.rules()
+    )
+    rows, unseen = usable_rows(task, rows, "rows", how=settings.unseen_labels)
+    if unseen:
+        found.dropped.extend(unseen)
+        found.rows["rows"], found.fingerprint = len(rows), fingerprint(rows)
+    return rows, found
+
+
+def _run(loaded: Pipeline, features: Features, *, batch_size: int) -> tuple[Sequence[Any], float | None]:
+    """The outputs of every row, and the mean loss where rows have labels."""
+    outputs, loss = run_features(
+        loaded.model,
+        loaded.task,
+        features.dataset["length"][:],
+        token_fetch(loaded.task, features, loaded.tokenizer.pad_token_id),
+        batch_size=batch_size,
+    )
+    return loaded.task.pool(outputs, features), loss
+
+
 def _default_output(model: Path, source: str | list[str]) -> Path:
     """A folder of its own beside the model, named after the rows."""
     name = Path(source if isinstance(source, str) else source[0]).name.partition(".")[0] or "rows"
@@ -140,8 +153,7 @@ def _report(
         "title": f"{loaded.task.name} · {loaded.folder.name}",
         "subtitle": "evaluation",
         "warnings": scores.warnings,
-        "headline": headline(scores.figures, loaded.task),
-        "primary": primary(scores.figures, loaded.task),
+        **first_figures(scores.figures, loaded.task),
         "sections": [*result_sections({"the rows": scores}), *parts, trained, recipe],
         "context": context(seed, watch),
     }

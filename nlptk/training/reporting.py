@@ -52,13 +52,12 @@ def write_training_report(
     report = {
         "title": f"{recipe.task['name']} · {model_name(recipe.model)}",
         "subtitle": f"{recipe.strategy['name']} fine-tuning; headline figures on the {measured} split",
-        "headline": headline(figures, prepared.task),
-        "primary": primary(figures, prepared.task),
+        **first_figures(figures, prepared.task),
         "warnings": list(warnings),
         "sections": parts,
         "context": context(recipe.seed, watch),
     }
-    return write_report(output, {k: v for k, v in report.items() if v is not None})[1]
+    return write_report(output, report)[1]
 
 
 def model_name(model: str) -> str:
@@ -67,15 +66,11 @@ def model_name(model: str) -> str:
     return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
-def headline(figures: Mapping[str, Figure], task: Task) -> dict[str, Any]:
-    """The task's primary figure first, then its others."""
+def first_figures(figures: Mapping[str, Figure], task: Task) -> dict[str, Any]:
+    """What a report begins with: the headline, and which of it is the primary figure where the rows define that."""
     names = dict.fromkeys((task.primary(), *task.headline))
-    return {name: figures[name].to_json() for name in names if name in figures}
-
-
-def primary(figures: Mapping[str, Figure], task: Task) -> str | None:
-    """The task's primary figure, where the rows define it."""
-    return task.primary() if task.primary() in figures else None
+    shown = {name: figures[name].to_json() for name in names if name in figures}
+    return {"headline": shown, "primary": task.primary() if task.primary() in shown else None}
 
 
 def context(seed: int, watch: Watch) -> dict[str, Any]:
@@ -235,7 +230,7 @@ def warnings_of(scores: Mapping[str, Scores], task: Task) -> list[str]:
 
 def undefined(figures: Mapping[str, Figure], task: Task) -> list[str]:
     """A warning where the rows leave the primary figure undefined."""
-    return [] if primary(figures, task) else [f"{task.primary()} is undefined on these rows"]
+    return [] if task.primary() in figures else [f"{task.primary()} is undefined on these rows"]
 
 
 def headline_first(scores: Mapping[str, Scores]) -> dict[str, Scores]:
