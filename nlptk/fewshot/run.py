@@ -13,7 +13,7 @@ import numpy as np
 from accelerate import PartialState
 
 from nlptk.environment import Watch
-from nlptk.fewshot.contract import Material
+from nlptk.fewshot.contract import Material, Method
 from nlptk.fewshot.data import refuse_classes_without_rows, refuse_unknown_names, split_rows, with_class_names
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rejection import measure_rejection, out_of_scope_rows, tune_rejection
@@ -45,11 +45,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     args = lesson_arguments(recipe, prepared, where)
     prepared.trained.to(args.device)
     watch.lap("data and model")
-    support = with_class_names(split_rows(prepared, "train"), prepared.preprocessing)
-    if recipe.task["meta"] is None:
-        refuse_unknown_names(prepared.task, [support])
-    refuse_classes_without_rows(support)
-    method.check_names(support.names, prepared.tokenizer)
+    support = _examples(recipe, prepared, method)
     on_support = trains(recipe) and (method.trains == "support" or method.settles(learner_of(prepared)))
     strangers = out_of_scope_rows(prepared, recipe.data, on_support=on_support)
     taught = taught_by(recipe, prepared, method, where, support=support)
@@ -58,17 +54,7 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
     size = args.per_device_eval_batch_size
     see = partial(frozen_vectors if taught.frozen else LabelledRows.vectors, model=taught.model, batch_size=size)
     vectors = {split: see(support if split == "train" else split_rows(prepared, split)) for split in prepared.splits}
-    material = Material(
-        vectors["train"],
-        support.labels,
-        support.names,
-        taught.model,
-        prepared.tokenizer,
-        learned=taught.learned,
-        seed=recipe.seed,
-    )
-    head = method.head(material)
-    task.support = Support(tuple(support.rows["text"]), support.labels, vectors["train"], head, taught.learned)
+    task.support = _learnt(recipe, prepared, method, taught, support, vectors["train"])
     unfamiliar = {split: task.familiarity(see(rows)) for split, rows in strangers.items()}
     told = tune_rejection(task, vectors.get("validation"), unfamiliar.get("validation"))
     scores = _measure(recipe, prepared, vectors)
@@ -99,6 +85,33 @@ def _run(recipe: Recipe, where: str) -> TrainResult:
         parameters=prepared.parameters,
         warnings=warnings,
     )
+
+
+def _examples(recipe: Recipe, prepared: Prepared, method: Method) -> LabelledRows:
+    """The rows that classes are learnt from, the words of their names among them where those count."""
+    support = with_class_names(split_rows(prepared, "train"), prepared.preprocessing)
+    if recipe.task["meta"] is None:
+        refuse_unknown_names(prepared.task, [support])
+    refuse_classes_without_rows(support)
+    method.check_names(support.names, prepared.tokenizer)
+    return support
+
+
+def _learnt(
+    recipe: Recipe, prepared: Prepared, method: Method, taught: Taught, support: LabelledRows, vectors: np.ndarray
+) -> Support:
+    """What the model knows its classes by. vectors: (examples, width), by the encoder that was taught."""
+    material = Material(
+        vectors,
+        support.labels,
+        support.names,
+        taught.model,
+        prepared.tokenizer,
+        learned=taught.learned,
+        seed=recipe.seed,
+    )
+    head = method.head(material)
+    return Support(tuple(support.rows["text"]), support.labels, vectors, head, taught.learned)
 
 
 def _trained_parameters(report: Mapping[str, Any], taught: Taught) -> dict[str, Any]:
