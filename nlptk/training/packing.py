@@ -1,8 +1,9 @@
 """Training without padding: the rows of a batch laid end to end in one sequence, no row seeing another.
 
 Linear layers, norms and embeddings run on real tokens alone. Attention is block-diagonal, with positions restarted in
-every row: queries, keys and values are spread over the rows of a padded block just for the attention product and
-gathered back, which costs two copies and no wasted matrix product. The batch carries transformers' own names for such
+every row: queries, keys and values are spread over the rows of padded blocks just for the attention product and
+gathered back, which costs two copies and no wasted matrix product. Rows of like length share a block, for attention
+takes time and memory by the square of a block's longest row. The batch carries transformers' own names for such
 sequences (`cu_seq_lens_q`, `max_length_q`).
 
 Whether a model form allows it is measured, not listed: `install` compares packed logits with those of the model's own
@@ -30,6 +31,8 @@ ATTENTION = "nlptk_packed"
 TOLERANCE = 1e-4  # float32 rounding between two orders of summation stays far below it on two short rows
 LONGEST_WINDOW = 1024
 """Sliding windows are tried out up to this many tokens; longer ones would take a long row for a short trial."""
+SHORT = 128
+"""Rows of up to so many tokens are not worth a block of their own."""
 
 
 class _Spread(torch.autograd.Function):
@@ -69,39 +72,48 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     packed_slots: torch.Tensor | None = None,
-    packed_mask: torch.Tensor | None = None,
+    packed_masks: Sequence[torch.Tensor] = (),
     **kwargs: Any,  # the attention interface of transformers: each model passes its own
 ) -> tuple[torch.Tensor, None]:
     """Attention of transformers' interface, (1, heads, tokens, head size) -> (1, tokens, heads, head size).
 
-    packed_slots: (tokens,) place of each token in the padded block; packed_mask: (rows, longest), True at tokens.
-    Without them it is the ordinary sdpa attention. A layer that passes `sliding_window` sees no further than that.
+    packed_slots: (tokens,) place of each token among the slots of all blocks, one block after the other; packed_masks:
+    of each block (rows, longest), True at tokens. Without them it is the ordinary sdpa attention. A layer that passes
+    `sliding_window` sees no further than that.
     """
-    if packed_slots is None or packed_mask is None:
+    if packed_slots is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return plain
-    rows, longest = packed_mask.shape
+    sizes = [mask.numel() for mask in packed_masks]
 
-    def spread(states: torch.Tensor) -> torch.Tensor:
+    def spread(states: torch.Tensor) -> Sequence[torch.Tensor]:
         _, heads, tokens, size = states.shape
         flat = states[0].transpose(0, 1).reshape(tokens, heads * size)
-        block: torch.Tensor = _Spread.apply(flat, packed_slots, rows * longest)  # type: ignore[no-untyped-call]
-        return block.view(rows, longest, heads, size).transpose(1, 2)
+        slots: torch.Tensor = _Spread.apply(flat, packed_slots, sum(sizes))  # type: ignore[no-untyped-call]
+        return [
+            block.view(*mask.shape, heads, size).transpose(1, 2)
+            for block, mask in zip(torch.split(slots, sizes), packed_masks, strict=True)
+        ]
 
-    mask = packed_mask[:, None, None, :]
-    places = torch.arange(longest, device=mask.device)
-    back = places[:, None] - places[None, :]
     causal = kwargs.pop("is_causal", None)
-    if causal if causal is not None else getattr(module, "is_causal", True):
-        mask = mask & (back >= 0)
-    if (window := kwargs.get("sliding_window")) is not None:
-        mask = mask & (back.abs() < window)
-    output, _ = sdpa_attention_forward(
-        module, spread(query), spread(key), spread(value), mask, is_causal=False, **kwargs
-    )
-    heads, size = output.shape[2:]
-    gathered: torch.Tensor = _Gather.apply(output.reshape(rows * longest, heads * size), packed_slots)  # type: ignore[no-untyped-call]
-    return gathered.view(1, -1, heads, size), None
+    causal = causal if causal is not None else getattr(module, "is_causal", True)
+    outputs = []
+    for mask, q, k, v in zip(packed_masks, spread(query), spread(key), spread(value), strict=True):
+        seen = _seen(mask, causal=causal, window=kwargs.get("sliding_window"))
+        output, _ = sdpa_attention_forward(module, q, k, v, seen, is_causal=False, **kwargs)
+        outputs.append(output.flatten(0, 1).flatten(1))
+    gathered: torch.Tensor = _Gather.apply(torch.cat(outputs), packed_slots)  # type: ignore[no-untyped-call]
+    return gathered.view(1, -1, *output.shape[2:]), None
+
+
+def _seen(mask: torch.Tensor, *, causal: bool, window: int | None) -> torch.Tensor:
+    """What each token of a block sees: (rows, 1, 1 or longest, longest)."""
+    seen = mask[:, None, None, :]
+    places = torch.arange(mask.shape[1], device=mask.device)
+    back = places[:, None] - places[None, :]
+    if causal:
+        seen = seen & (back >= 0)
+    return seen if window is None else seen & (back.abs() < window)
 
 
 def _mask(*args: Any, **kwargs: Any) -> Any:
@@ -156,9 +168,34 @@ def _last(row: Sequence[int], pad_id: int) -> int:
     return next((place for place in range(len(row) - 1, -1, -1) if row[place] != pad_id), 0)
 
 
-def _layout(bounds: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
-    lengths = (bounds[1:] - bounds[:-1]).long()
-    mask = torch.arange(longest, device=bounds.device)[None, :] < lengths[:, None]
+def blocks_of(lengths: Sequence[int]) -> list[list[int]]:
+    """Rows parted into blocks, the longest first: none longer than SHORT costs more than twice what it would alone."""
+    found: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if found and 2 * max(lengths[row], SHORT) ** 2 >= lengths[found[-1][0]] ** 2:
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return [sorted(rows) for rows in found]
+
+
+def _layout(bounds: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Slots and masks of the blocks of rows, see `packed_attention`. bounds: (rows + 1,), where rows begin and end."""
+    lengths = torch.tensor(bounds.tolist()).diff()  # on the CPU, once for all layers
+    begins, masks, taken = torch.zeros_like(lengths), [], 0
+    for rows in blocks_of(lengths.tolist()):
+        longest = int(lengths[rows].max())
+        begins[rows] = taken + longest * torch.arange(len(rows))
+        masks.append(torch.arange(longest) < lengths[rows, None])
+        taken += longest * len(rows)
+    places = torch.arange(int(lengths.sum())) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+    slots = torch.repeat_interleave(begins, lengths) + places
+    return slots.to(bounds.device), [mask.to(bounds.device) for mask in masks]
+
+
+def _padded_layout(bounds: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Slots and mask of one block of all rows, in their order."""
+    mask = torch.arange(longest, device=bounds.device)[None, :] < bounds.diff()[:, None]
     return mask.flatten().nonzero().flatten(), mask
 
 
@@ -183,8 +220,8 @@ class Packing:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         if kwargs.get("packed_ids") is None:
             return None
-        slots, mask = _layout(kwargs["cu_seq_lens_q"], kwargs["max_length_q"])
-        kwargs = {**kwargs, "packed_slots": slots, "packed_mask": mask}
+        slots, masks = _layout(kwargs["cu_seq_lens_q"])
+        kwargs = {**kwargs, "packed_slots": slots, "packed_masks": masks}
         ids = kwargs.pop("packed_ids")
         if kwargs.get("attention_mask") is None:  # a mask of four dimensions counts as made: none of tokens by tokens
             kwargs["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
@@ -194,8 +231,8 @@ class Packing:
         if kwargs.get("packed_slots") is None:
             return None
         if self.readout in ("tokens", "mean"):
-            mask = kwargs["packed_mask"]
-            block = _Spread.apply(output.last_hidden_state[0], kwargs["packed_slots"], mask.numel())  # type: ignore[no-untyped-call]
+            slots, mask = _padded_layout(kwargs["cu_seq_lens_q"], kwargs["max_length_q"])
+            block = _Spread.apply(output.last_hidden_state[0], slots, mask.numel())  # type: ignore[no-untyped-call]
             block = block.view(*mask.shape, -1)
             if self.readout == "mean":  # as one token, which is its own mean
                 block = block.sum(dim=1, keepdim=True) / mask.sum(dim=1)[:, None, None]

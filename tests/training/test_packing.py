@@ -45,6 +45,28 @@ def _gradients(model: PreTrainedModel, batch: Mapping[str, object]) -> dict[str,
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.fixture(params=[128, 4], ids=["one block", "four blocks"])
+def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of 14 down to 1 token in one block, and in four."""
+    monkeypatch.setattr(packing, "SHORT", request.param)
+    assert len(packing.blocks_of(LENGTHS)) == {128: 1, 4: 4}[request.param]
+
+
+@pytest.mark.parametrize(
+    "lengths", [LENGTHS, (1,), (128,), (384, 383, 128, 129, 1, 272), tuple(range(1, 513, 7)), (300,) * 5]
+)
+def test_blocks_hold_every_row_once_and_no_long_row_costs_more_than_twice_itself(lengths: tuple[int, ...]) -> None:
+    found = packing.blocks_of(lengths)
+    assert sorted(row for rows in found for row in rows) == list(range(len(lengths)))
+    for rows in found:
+        assert rows == sorted(rows)
+        longest = max(lengths[row] for row in rows)
+        assert all(longest**2 <= 2 * max(lengths[row], packing.SHORT) ** 2 for row in rows)
+    shorter = [min(lengths[row] for row in rows) for rows in found]
+    assert shorter == sorted(shorter, reverse=True)
+
+
+@pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "modernbert", "modernbert-cls", "gpt2", "llama"])
 def test_gradients_equal_the_padded_paths(family: str, tmp_path: Path) -> None:
     model = _model(family, tmp_path)
@@ -78,6 +100,7 @@ def _span_gradients(model: PreTrainedModel, batch: Mapping[str, object]) -> dict
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize(
     ("head", "family"), [(head, family) for head, found in TOKEN_HEADS.items() for family in found]
 )
@@ -108,6 +131,7 @@ def test_heads_that_read_every_token_get_padded_rows_and_give_their_gradients(
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=0, msg=name)
 
 
+@pytest.mark.usefixtures("blocks")
 def test_a_row_does_not_see_its_neighbours(tmp_path: Path) -> None:
     model = _model("gpt2", tmp_path)
     packed, _ = packing.install(model)
