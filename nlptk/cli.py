@@ -106,7 +106,7 @@ def train(words: Words = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def pretrain(words: Words = None, as_json: AsJson = False) -> None:
-    """Train a tokenizer and a small BERT, GPT or T5 on text, or go on from a checkpoint.
+    """Train a tokenizer and a small BERT, ModernBERT, GPT-2, Llama or T5 on text, or go on from a checkpoint.
 
     Like train, it takes a recipe, key=value words or both: model.family=bert model.size=tiny data=novels.txt.gz
     """
@@ -196,9 +196,10 @@ def predict(
     """Predict a file of rows; interrupted, the same call goes on where it was.
 
     Each row of TARGET has `row` (its place among the rows of its file, from 1; a csv header is no row), all columns of
-    SOURCE, and the prediction: label, score, scores of every label (in csv and tsv a column `scores.LABEL` each),
-    truncated; of few_shot also nearest and, with rejection, familiarity, and no label for what is rejected. A column
-    of SOURCE that has the name of one of these comes as `input_NAME`, such as `input_label`.
+    SOURCE, and the prediction as `nlptk.pipeline` gives it, with whether the row was truncated: of a classifier label,
+    score, scores of every label (in csv and tsv a column `scores.LABEL` each); of qa answer, score, start, end; of
+    summarization summary; and so on. A column of SOURCE that has the name of one of these comes as `input_NAME`, such
+    as `input_label`.
     """
     from nlptk import api
     from nlptk.data.problems import dropped_lines

@@ -65,6 +65,8 @@ def _checkpoint(recipe: Recipe) -> None:
     if folder.is_file():
         raise ArtifactError(f"model: {folder}: a file; give the folder with config.json and model.safetensors")
     if folder.is_dir() and not (folder / "config.json").is_file():
+        if (folder / "model" / "config.json").is_file():
+            raise ArtifactError(f"model: {folder}: the folder of a run; give that of its model, {folder / 'model'}")
         inside = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise ArtifactError(
             f"model: {folder}: no config.json in it (it holds {inside}); give a folder with config.json, "

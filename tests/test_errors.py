@@ -44,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / name).write_bytes(content.encode() if isinstance(content, str) else content)
     (place / "no_config").mkdir()
     (place / "no_config" / "notes.txt").write_text("nothing")
+    write_checkpoint("bert", place / "a_run" / "model")
     (place / "others" / "model").mkdir(parents=True)
     (place / "others" / "model" / "thesis.txt").write_text("four years")
     return place
@@ -136,6 +137,7 @@ def test_wrong_rows_are_refused_with_file_row_and_cure(here: Path, words: list[s
 MODELS = {
     "missing folder": ([*JOB, "model=./brt"], r"model: ./brt: no such folder; give a folder with config.json"),
     "no config": ([*JOB, "model=no_config"], r"no config.json in it \(it holds notes.txt\); give"),
+    "a run": ([*JOB, "model=a_run"], "a_run: the folder of a run; give that of its model, a_run/model"),
     "a file": ([*JOB, "model=rows.jsonl"], "a file; give the folder"),
     "offline": ([*JOB, "model=google/bert_tiny"], "google/bert_tiny: cannot be loaded.*needs the network or a filled"),
     "bare to predict": (["predict", "bert", "rows.jsonl", "o.csv"], "bert: no nlptk.json.*nlptk train model=bert"),

@@ -343,8 +343,7 @@ class _Writer:
                 continue
             has = {role: item for role, item in zip(columns, row, strict=True) if not is_missing(item)}
             if forms and not any(set(form) <= set(has) for form in forms):
-                wanted = ", or ".join(" and ".join(form) for form in forms)
-                wrong.setdefault(place, []).append(f"has {', '.join(has) or 'nothing to read'} (expected {wanted})")
+                wrong.setdefault(place, []).append(_lacking(list(has), forms))
                 continue
             if check is None:
                 continue
@@ -395,3 +394,12 @@ def _groups(raw: list[Any], wrong: Wrong) -> list[str]:
             wrong.setdefault(place, []).append("the group is missing")
         groups.append(value if isinstance(value, str) else json.dumps(value, default=str))
     return groups
+
+
+def _lacking(has: Sequence[str], forms: Sequence[Sequence[str]]) -> str:
+    """What is wrong with a row that has these roles and fits none of the forms."""
+    wanted = ", or ".join(" and ".join(form) for form in forms)
+    nearest = max(forms, key=lambda form: len(set(form) & set(has)))
+    missing = " or ".join(role for role in nearest if role not in has)
+    came = f"{', '.join(has)}, but no {missing}" if set(nearest) & set(has) else ", ".join(has) or "nothing to read"
+    return f"has {came} (expected {wanted})"

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 Row = str | Mapping[str, Any] | tuple[str, ...]
 """A text, the roles by name, or the roles in their order."""
-CHUNK_ROWS = 512
-"""Rows that a stream reads ahead, to run those of like length together."""
-CHUNK_CHARACTERS = 2_000_000
+CHUNK_BATCHES = 4
+"""Batches that a stream reads ahead, to run rows of like length together."""
+CHUNK_CHARACTERS = 250_000
 """Of the rows that it reads ahead: fewer rows where they are long, so that the first answer does not wait for all."""
 
 
@@ -193,7 +193,7 @@ class Pipeline:
         for index, row in enumerate(rows):
             chunk.append(self._row(row, partial(where, index)))
             size += _characters(chunk[-1])
-            if len(chunk) == CHUNK_ROWS or size >= CHUNK_CHARACTERS:
+            if len(chunk) == CHUNK_BATCHES * self.batch_size or size >= CHUNK_CHARACTERS:
                 yield from self._predict(chunk)
                 chunk, size = [], 0
         if chunk:

@@ -37,8 +37,6 @@ from nlptk.recipe import DataSettings
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FLUSH_ROWS = 256
-
 
 @dataclass(frozen=True)
 class PredictionResult:
@@ -88,13 +86,11 @@ def _predict(
     loaded.check_roles(roles, lambda: str(source), "; of another name: data.columns.ROLE=NAME")
     identity = _identity(loaded, rows)
     done = _resume(partial, identity)
-    with partial.open("a", encoding="utf-8") as file:
+    with partial.open("a", encoding="utf-8", buffering=1) as file:  # a line is on the disk as soon as it is written
         if done is None:
             file.write(json.dumps(identity) + "\n")
-        for count, prediction in enumerate(_predictions(loaded, rows, done or 0), start=1):
+        for prediction in _predictions(loaded, rows, done or 0):
             file.write(json.dumps(prediction, ensure_ascii=False) + "\n")
-            if count % FLUSH_ROWS == 0:
-                file.flush()
     space = loaded.manifest.labels
     truncated = _join(target, partial, rows, inputs, labels=space.names if space is not None else ())
     partial.unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import UnsupportedError
@@ -54,7 +54,7 @@ def parameter_report(model: nn.Module, groups: Iterable[Group], *, staged: bool 
     """
     groups = list(groups)
     trainable = sum(group.size for group in groups)
-    total = sum(parameter.numel() for parameter in model.parameters())
+    total = sum(parameter.numel() for _, parameter in _without_kept_heads(list(model.named_parameters())))
     return {
         "trainable": trainable,
         "total": total,
@@ -75,16 +75,20 @@ def parts_report(model: nn.Module, groups: Iterable[Group]) -> list[dict[str, An
         parts = [("head", found.head), *layers, ("embeddings", found.embeddings)]
     except UnsupportedError:
         parts = [("model", list(model.named_parameters()))]
-    names = {name for _, parameters in parts for name, _ in parameters}
     report = []
     for part, parameters in parts:
-        # PEFT keeps the head as it was beside the one that trains
-        kept = [p for name, p in parameters if name.replace(".original_module.", TRAINED_COPY) not in names - {name}]
+        kept = [parameter for _, parameter in _without_kept_heads(parameters)]
         trained = [p for p in kept if id(p) in group_of]
         if kept:
             sizes = {"size": sum(p.numel() for p in kept), "trained": sum(p.numel() for p in trained)}
             report.append({"name": part, **sizes, "groups": list(dict.fromkeys(group_of[id(p)] for p in trained))})
     return report
+
+
+def _without_kept_heads(parameters: Sequence[tuple[str, nn.Parameter]]) -> list[tuple[str, nn.Parameter]]:
+    """Without the head as it was, which PEFT keeps beside the one that trains."""
+    names = {name for name, _ in parameters}
+    return [(n, p) for n, p in parameters if n.replace(".original_module.", TRAINED_COPY) not in names - {n}]
 
 
 def trained_share(report: Mapping[str, Any]) -> str:

@@ -97,7 +97,11 @@ def find_corpus(
     for path in found:
         if _stem_suffix(path) not in (*TEXT, *ROWS):
             raise DataError(f"{path}: not a kind of text file nlptk knows; expected .txt or .jsonl, each also .gz")
-    return Corpus(found, column, lines_per_document, encoding, max_documents, named)
+    corpus = Corpus(found, column, lines_per_document, encoding, max_documents, named)
+    if next(corpus.documents(), None) is None:
+        listed = ", ".join(map(str, found[:3]))
+        raise DataError(f"{listed}: no text in {'it' if len(found) == 1 else 'them'}; give files with text")
+    return corpus
 
 
 def is_held_out(document: str, share: float) -> bool:

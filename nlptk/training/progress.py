@@ -70,6 +70,8 @@ class Progress(TrainerCallback):
                 delay=DELAY_S,
                 disable=bool(args.disable_tqdm) or None,  # None: no bar where there is no terminal to redraw it
             )
+            if self._first and not args.disable_tqdm:
+                self._bar.write(f"goes on from step {self._first} of {state.max_steps}", sys.stderr)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._bar is not None:

@@ -176,7 +176,9 @@ def test_a_class_without_a_name_is_refused(tmp_path: Path) -> None:
 
 def test_a_row_that_has_no_form_whole_is_bad(write: Write) -> None:
     path = write("a.jsonl", '{"tokens": ["a"], "tags": ["O"]}\n{"tokens": ["b"], "tags": null}\n{"tokens": ["c"]}\n')
-    with pytest.raises(DataError, match=r"row 2: has tokens \(expected tokens and tags, or text\); row 3: has tokens"):
+    with pytest.raises(
+        DataError, match=r"row 2: has tokens, but no tags \(expected tokens and tags, or text\); row 3: "
+    ):
         _read(path)
     assert _read(path, bad_rows="drop")["tokens"][:] == [["a"]]
 

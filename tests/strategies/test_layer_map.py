@@ -8,6 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from nlptk.errors import UnsupportedError
 from nlptk.strategies.layer_map import LayerMap, map_layers
+from nlptk.strategies.trainable import parameter_report
 from tests.strategies.families import ALL, ANSWER, BARE, LAYERS, SEQUENCE, TOKEN, build, minilm
 
 FIRST_AND_LAST = {
@@ -79,6 +80,18 @@ def test_names_are_those_of_the_peft_wrapper() -> None:
     wrapped = get_peft_model(build("roberta"), LoraConfig(target_modules=["query"], modules_to_save=["classifier"]))
     assert sorted(everything(map_layers(wrapped))) == sorted(name for name, _ in wrapped.named_parameters())
     assert len(map_layers(wrapped).layers) == LAYERS
+
+
+def test_the_head_that_peft_keeps_beside_the_one_that_trains_counts_once() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = build("roberta")
+    alone = sum(parameter.numel() for parameter in model.parameters())
+    wrapped = get_peft_model(model, LoraConfig(target_modules=["query"], modules_to_save=["classifier"]))
+    added = sum(parameter.numel() for name, parameter in wrapped.named_parameters() if "lora_" in name)
+    report = parameter_report(wrapped, [])
+    assert report["total"] == alone + added
+    assert sum(part["size"] for part in report["parts"]) == alone + added
 
 
 def test_minilm_has_six_layers() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -283,6 +284,22 @@ def test_what_makes_no_sense_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(NlptkError, match=said):
         _train(write_checkpoint(family, tmp_path / family), rows, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            {"prompt": "a b", "completion": None},
+            "has prompt, but no completion (expected text, or prompt and",
+        ),
+        ({"prompt": float("nan"), "completion": "c"}, "has completion, but no prompt (expected"),
+    ],
+)
+def test_a_row_without_its_other_half_says_which(row: dict[str, Any], said: str, tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "completion": "e"}, row]
+    with pytest.raises(DataError, match=re.escape(f"rows.jsonl, row 2: {said}")):
+        _train(write_checkpoint("gpt2", tmp_path / "gpt2"), rows, tmp_path)
 
 
 def test_t5_is_refused_messages_and_gpt_rows_of_two_forms(tmp_path: Path) -> None:

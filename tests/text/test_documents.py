@@ -61,6 +61,8 @@ def test_the_held_out_share_is_kept_and_grows_from_a_smaller_one() -> None:
             '{"text": "bad \\ud800"}\n',
             r"a\.jsonl, row 1: text holds half a surrogate pair at character 4; mend the row",
         ),
+        ("a.txt", "", r"a\.txt: no text in it; give files with text"),
+        ("a.jsonl", '{"text": " "}\n', r"a\.jsonl: no text in it"),
         ("a.csv", "x", r"a\.csv: not a kind of text file nlptk knows; expected \.txt or \.jsonl"),
     ],
 )

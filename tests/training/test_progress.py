@@ -20,6 +20,7 @@ def test_a_log_has_a_line_a_minute_with_the_time_left(asked: bool, capsys: pytes
         progress.on_step_end(args, state, control)
     progress.on_train_end(args, state, control)
     said = [
+        "goes on from step 2 of 12",
         "step 5 of 12, about 02:55 left",
         "step 8 of 12, about 01:40 left",
         "step 11 of 12, about 00:25 left",
