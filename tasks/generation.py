@@ -57,7 +57,7 @@ SHOWN = 20
 COUNTED = {
     "perplexity": "of the tokens that spell text: the ends of texts, and other special tokens, are not counted",
     "bits per byte": "of the same tokens, over the bytes of their text in UTF-8",
-    "loss": "nats a token as training has it, the ends of texts among the tokens",
+    "loss": "nats a token as in training: ends of texts count, and texts of one block are read one after the other",
 }
 """What stands beside the figures in a report: others count the ends, which are often easier to foresee than words."""
 
