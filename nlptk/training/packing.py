@@ -181,7 +181,7 @@ def blocks_of(lengths: Sequence[int]) -> list[list[int]]:
 
 def _layout(bounds: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Slots and masks of the blocks of rows, see `packed_attention`. bounds: (rows + 1,), where rows begin and end."""
-    lengths = torch.tensor(bounds.tolist()).diff()  # on the CPU, once for all layers
+    lengths = bounds.cpu().long().diff()
     begins, masks, taken = torch.zeros_like(lengths), [], 0
     for rows in blocks_of(lengths.tolist()):
         longest = int(lengths[rows].max())
