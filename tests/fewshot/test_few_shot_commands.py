@@ -41,7 +41,8 @@ def test_methods_are_compared_on_the_command_line(
     ]
     assert [part["x_label"] for part in plots] == ["shots"]
     for method, points in plots[0]["series"].items():
-        assert points == [[float(shots), accuracy[method][shots]["value"]] for shots in ("1", "3")]
+        figures = {shots: accuracy[method][shots] for shots in ("1", "3")}
+        assert points == [[float(k), figure["value"], figure["low"], figure["high"]] for k, figure in figures.items()]
 
     each = json.loads((tmp_path / "one" / "results.json").read_text())["accuracy_by_episode"]
     assert len(each["linear_probe"]["3"]) == 9
