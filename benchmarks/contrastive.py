@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, load_dataset
+from scipy.stats import t as student
 from training import default_model
 
 import nlptk
@@ -115,7 +116,8 @@ def main() -> None:
             theirs.append(right)
         print(f"{data.name}: accuracy setfit {statistics.mean(theirs):.4f}, nlptk {statistics.mean(ours):.4f}")
         if len(differences) > 1:
-            half = 1.96 * statistics.stdev(differences) / len(differences) ** 0.5
+            quantile = float(student.ppf(0.975, len(differences) - 1))
+            half = quantile * statistics.stdev(differences) / len(differences) ** 0.5
             print(f"    difference {statistics.mean(differences):+.4f} +- {half:.4f} (95 %, paired over seeds)")
         print(f"    nlptk takes {statistics.median(ratios):.2f} of the time ({min(ratios):.2f} to {max(ratios):.2f})")
 
