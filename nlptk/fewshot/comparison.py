@@ -134,13 +134,19 @@ def compare(
             warnings += [f"{name}: {line}" for line in job.warnings]
             watch.lap(name)
             saved = {k: output / f"episodes-{protocol.ways}-way-{k}-shot.json" for k in lists}
-            result = Comparison(found, next(iter(found)), output / "report.html", saved, warnings)
+            told = [*warnings, *_to_come([name for name in jobs if name not in found])]
+            result = Comparison(found, next(iter(found)), output / "report.html", saved, told)
             if PartialState().is_main_process:  # after each method: a later one may take hours, or fail
                 for k, episodes in lists.items():
                     job.rows.pool.save(episodes, saved[k])
                 replace_text(output / RESULTS, json.dumps(_with_episodes(result), indent=2) + "\n")
                 _report(result, recipes, protocol, watch)
     return result
+
+
+def _to_come(names: Sequence[str]) -> list[str]:
+    """A warning in what is written while a comparison goes on, or was cut off."""
+    return [f"not finished: {', '.join(names)} still to come"] if names else []
 
 
 def _with_episodes(result: Comparison) -> dict[str, Any]:

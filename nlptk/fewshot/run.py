@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
+from nlptk.data.normalize import text_key
 from nlptk.environment import Watch
 from nlptk.fewshot.contract import Material, Method
 from nlptk.fewshot.data import refuse_classes_without_rows, refuse_unknown_names, split_rows, with_class_names
@@ -126,12 +127,11 @@ def _trained_parameters(report: Mapping[str, Any], taught: Taught) -> dict[str, 
 
 
 def _repeated(prepared: Prepared) -> list[str]:
-    found = prepared.data.report.duplicates["within"]["train"]["count"]
-    if not found:
-        return []
-    return [
-        f"{found} of {prepared.data.report.rows['train']} examples repeat another one's text, and teach nothing new"
-    ]
+    """A warning of examples that stand for their class twice; of texts of two classes it is told elsewhere."""
+    rows = split_rows(prepared, "train")
+    keys = [(text_key([text]), label) for text, label in zip(rows.rows["text"], rows.labels.tolist(), strict=True)]
+    found = len(keys) - len(set(keys))
+    return [f"{found} of {len(keys)} examples repeat another one's text, and teach nothing new"] if found else []
 
 
 def _measure(recipe: Recipe, prepared: Prepared, vectors: Mapping[str, np.ndarray]) -> dict[str, Scores]:

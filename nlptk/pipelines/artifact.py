@@ -100,14 +100,19 @@ def pipeline(
     """
     import torch
 
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise DataError(f"batch_size: {batch_size!r}; give the rows of a forward pass, 1 or more")
+    check_batch_size(batch_size)
     load = partial(_load, model, batch_size=batch_size, verify=verify, options=options)
     found = artifact.load_unchanged(model, load)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.nn.Module.to(found.model, device)
     return found
+
+
+def check_batch_size(batch_size: Any) -> None:
+    """Raises: DataError for what is no number of rows."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise DataError(f"batch_size: {batch_size!r}; give the rows of a forward pass, 1 or more")
 
 
 def _load(model: str | Path, *, batch_size: int, verify: bool, options: Mapping[str, Any] | None) -> Pipeline:

@@ -249,9 +249,10 @@ class FewShotClassificationPipeline(UntypedPipeline):  # type: ignore[misc]  # s
     """`transformers.pipeline("few-shot-classification", model=FOLDER)`: texts in, nlptk's predictions out.
 
     A text gives one prediction, a list of texts a list of them; anything else that can be iterated over gives an
-    iterator. Keys: `label` (None where the input is rejected), `score`, `scores`, `nearest`, `truncated`.
+    iterator. batch_size: rows of a forward pass, here or in each call. Keys: `label` (None where the input is
+    rejected), `score`, `scores`, `nearest`, `truncated`.
 
-    Raises: ArtifactError for a folder that is no few-shot model of nlptk.
+    Raises: ArtifactError for a folder that is no few-shot model of nlptk; UnsupportedError for other arguments.
     """
 
     model: Any
@@ -269,13 +270,19 @@ class FewShotClassificationPipeline(UntypedPipeline):  # type: ignore[misc]  # s
         self.model = self._loaded.model  # the one that was loaded to find the folder is not needed twice
 
     def __call__(
-        self, inputs: str | Iterable[str], **kwargs: Any
+        self, inputs: str | Iterable[str], *, batch_size: int | None = None, **kwargs: Any
     ) -> dict[str, Any] | list[dict[str, Any]] | Iterator[dict[str, Any]]:
+        from nlptk.pipelines.artifact import check_batch_size
+
         self._sanitize_parameters(**kwargs)
+        loaded = copy(self._loaded)
+        if batch_size is not None:
+            check_batch_size(batch_size)
+            loaded.batch_size = batch_size
         if isinstance(inputs, str | Mapping | list | tuple):
-            found: dict[str, Any] | list[dict[str, Any]] = self._loaded(inputs)
+            found: dict[str, Any] | list[dict[str, Any]] = loaded(inputs)
             return found
-        return self._loaded.stream(inputs)
+        return loaded.stream(inputs)
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if kwargs:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import nlptk
 import nlptk.pipelines
 from nlptk.errors import DataError, RecipeError
+from nlptk.fewshot import comparison
 from nlptk.fewshot.adapting import teach
 from nlptk.fewshot.cloze import Cloze
 from nlptk.fewshot.comparison import _shown
@@ -43,6 +44,30 @@ def test_methods_are_compared_on_the_same_episodes_and_a_list_replays(
     assert figure.high is not None
     low, high = scipy.stats.t.interval(0.95, len(values) - 1, values.mean(), scipy.stats.sem(values))
     assert (figure.low, figure.high) == pytest.approx((low, high))
+
+
+def test_a_comparison_that_is_cut_off_has_what_was_measured_and_says_what_was_not(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = comparison._Job.accuracies
+
+    def until_prototypical(job: Any, lists: Any) -> Any:
+        if job.recipe.task["method"]["name"] == "prototypical":
+            raise KeyboardInterrupt
+        return measure(job, lists)
+
+    monkeypatch.setattr(comparison._Job, "accuracies", until_prototypical)
+    how: dict[str, Any] = {"ways": 2, "queries": 2, "episodes": 3, "shots": [1], "output": tmp_path / "run"}
+    with pytest.raises(KeyboardInterrupt):
+        nlptk.compare_methods(
+            model=checkpoints["bert"],
+            data={"train": data["meta"], "duplicates": "drop"},
+            methods=["linear_probe", "prototypical"],
+            **how,
+        )
+    said = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert list(said["accuracy"]) == ["linear_probe"]
+    assert said["warnings"] == ["not finished: prototypical still to come"]
 
 
 def test_a_method_twice_is_refused(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:

@@ -52,11 +52,14 @@ def test_examples_that_repeat_one_another_are_told(
     checkpoints: dict[str, Path], data: dict[str, Path], trained: TrainResult, tmp_path: Path
 ) -> None:
     lines = data["support"].read_text().splitlines(keepends=True)
-    (tmp_path / "support.jsonl").write_text("".join([*lines, *lines[:2]]))
+    first, last = json.loads(lines[0]), json.loads(lines[-1])
+    assert first["label"] != last["label"]
+    both = json.dumps({"text": first["text"], "label": last["label"]}) + "\n"
+    (tmp_path / "support.jsonl").write_text("".join([*lines, *lines[:2], both]))
     result = train(
         checkpoints["bert"], {**data, "support": tmp_path / "support.jsonl"}, tmp_path / "run", "prototypical"
     )
-    told = f"2 of {len(lines) + 2} examples repeat another one's text, and teach nothing new"
+    told = f"2 of {len(lines) + 3} examples repeat another one's text, and teach nothing new"
     assert told in result.warnings
     assert not any("repeat another" in line for line in trained.warnings)
 
@@ -114,6 +117,10 @@ def test_transformers_pipeline_says_the_same(trained: TrainResult) -> None:
     served: Any = transformers.pipeline("few-shot-classification", model=str(trained.artifact))  # type: ignore[call-overload]
     texts = ["the parcel came broken", "my invoice shows"]
     assert served(texts) == nlptk.pipeline(trained.artifact)(texts)
+    one_by_one = served(texts, batch_size=1)
+    assert one_by_one == nlptk.pipeline(trained.artifact, batch_size=1)(texts)
+    with pytest.raises(DataError, match="batch_size: 0; give"):
+        served(texts, batch_size=0)
     with pytest.raises(UnsupportedError, match="takes no top_k"):
         served(texts, top_k=2)
 
