@@ -20,11 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, load_dataset
-from scipy.stats import t as student
 from training import default_model
 
 import nlptk
+from nlptk.fewshot.evaluation import mean_interval
 
 
 def read(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -116,9 +117,8 @@ def main() -> None:
             theirs.append(right)
         print(f"{data.name}: accuracy setfit {statistics.mean(theirs):.4f}, nlptk {statistics.mean(ours):.4f}")
         if len(differences) > 1:
-            quantile = float(student.ppf(0.975, len(differences) - 1))
-            half = quantile * statistics.stdev(differences) / len(differences) ** 0.5
-            print(f"    difference {statistics.mean(differences):+.4f} +- {half:.4f} (95 %, paired over seeds)")
+            gain = mean_interval(np.array(differences), least=-1.0)
+            print(f"    difference {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] (95 %, paired over seeds)")
         print(f"    nlptk takes {statistics.median(ratios):.2f} of the time ({min(ratios):.2f} to {max(ratios):.2f})")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlptk.errors import UnsupportedError
@@ -12,8 +12,8 @@ from nlptk.strategies.layer_map import map_layers
 if TYPE_CHECKING:
     from torch import nn
 
-TRAINED_COPY = ".modules_to_save.default."
-"""In the names of a head that PEFT trains; ".original_module." stands there in those of the head as it was."""
+TRAINED_COPY, ORIGINAL = ".modules_to_save.default.", ".original_module."
+"""In the names of a head that PEFT trains, and in those of the head as it was."""
 
 
 def apply_trainable(groups: Iterable[Group], names: Collection[str]) -> int:
@@ -54,7 +54,9 @@ def parameter_report(model: nn.Module, groups: Iterable[Group], *, staged: bool 
     """
     groups = list(groups)
     trainable = sum(group.size for group in groups)
-    total = sum(parameter.numel() for _, parameter in _without_kept_heads(list(model.named_parameters())))
+    named = dict(model.named_parameters())
+    spare = _spare_heads(named)
+    total = sum(parameter.numel() for name, parameter in named.items() if name not in spare)
     return {
         "trainable": trainable,
         "total": total,
@@ -75,9 +77,10 @@ def parts_report(model: nn.Module, groups: Iterable[Group]) -> list[dict[str, An
         parts = [("head", found.head), *layers, ("embeddings", found.embeddings)]
     except UnsupportedError:
         parts = [("model", list(model.named_parameters()))]
+    spare = _spare_heads(name for _, parameters in parts for name, _ in parameters)
     report = []
     for part, parameters in parts:
-        kept = [parameter for _, parameter in _without_kept_heads(parameters)]
+        kept = [parameter for name, parameter in parameters if name not in spare]
         trained = [p for p in kept if id(p) in group_of]
         if kept:
             sizes = {"size": sum(p.numel() for p in kept), "trained": sum(p.numel() for p in trained)}
@@ -85,10 +88,10 @@ def parts_report(model: nn.Module, groups: Iterable[Group]) -> list[dict[str, An
     return report
 
 
-def _without_kept_heads(parameters: Sequence[tuple[str, nn.Parameter]]) -> list[tuple[str, nn.Parameter]]:
-    """Without the head as it was, which PEFT keeps beside the one that trains."""
-    names = {name for name, _ in parameters}
-    return [(n, p) for n, p in parameters if n.replace(".original_module.", TRAINED_COPY) not in names - {n}]
+def _spare_heads(names: Iterable[str]) -> set[str]:
+    """The parameters of a head as it was, which PEFT keeps beside the one that trains."""
+    known = set(names)
+    return {name for name in known if ORIGINAL in name and name.replace(ORIGINAL, TRAINED_COPY) in known}
 
 
 def trained_share(report: Mapping[str, Any]) -> str:

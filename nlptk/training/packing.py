@@ -179,11 +179,14 @@ def blocks_of(lengths: Sequence[int]) -> list[list[int]]:
     return [sorted(rows) for rows in found]
 
 
-def _layout(bounds: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Slots and masks of the blocks of rows, see `packed_attention`. bounds: (rows + 1,), where rows begin and end."""
+def _layout(bounds: torch.Tensor, *, parted: bool = True) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Slots and masks of the blocks of rows, see `packed_attention`; of one block where they are not to be parted.
+
+    bounds: (rows + 1,), where rows begin and end.
+    """
     lengths = bounds.cpu().long().diff()
     begins, masks, taken = torch.zeros_like(lengths), [], 0
-    for rows in blocks_of(lengths.tolist()):
+    for rows in blocks_of(lengths.tolist()) if parted else [list(range(len(lengths)))]:
         longest = int(lengths[rows].max())
         begins[rows] = taken + longest * torch.arange(len(rows))
         masks.append(torch.arange(longest) < lengths[rows, None])
@@ -191,12 +194,6 @@ def _layout(bounds: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
     places = torch.arange(int(lengths.sum())) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
     slots = torch.repeat_interleave(begins, lengths) + places
     return slots.to(bounds.device), [mask.to(bounds.device) for mask in masks]
-
-
-def _padded_layout(bounds: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Slots and mask of one block of all rows, in their order."""
-    mask = torch.arange(longest, device=bounds.device)[None, :] < bounds.diff()[:, None]
-    return mask.flatten().nonzero().flatten(), mask
 
 
 class Packing:
@@ -231,7 +228,7 @@ class Packing:
         if kwargs.get("packed_slots") is None:
             return None
         if self.readout in ("tokens", "mean"):
-            slots, mask = _padded_layout(kwargs["cu_seq_lens_q"], kwargs["max_length_q"])
+            slots, (mask,) = _layout(kwargs["cu_seq_lens_q"], parted=False)
             block = _Spread.apply(output.last_hidden_state[0], slots, mask.numel())  # type: ignore[no-untyped-call]
             block = block.view(*mask.shape, -1)
             if self.readout == "mean":  # as one token, which is its own mean
