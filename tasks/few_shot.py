@@ -144,7 +144,8 @@ class FewShot(task.Task):
         return embedding_class(config) if self.cloze is None else language_model_class(config)
 
     def config_overrides(self) -> dict[str, Any]:
-        return {"id2label": self.space.id2label, "label2id": self.space.label2id}
+        # transformers' own names of no class: a head that it draws at random must not answer with those of real ones
+        return {"id2label": {0: "LABEL_0", 1: "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}
 
     def prepare_model(self, model: PreTrainedModel) -> None:
         if self.cloze is not None:

@@ -211,18 +211,9 @@ def _renew(
     kind = {**loaded.manifest.task, "options": options}
     manifest = replace(loaded.manifest, task=kind, labels=space, decision=decision, data=data, metrics={})
     folder = Path(output) if output is not None else loaded.folder
-    config = loaded.model.config.__class__.from_dict(
-        {**loaded.model.config.to_dict(), "id2label": space.id2label, "label2id": space.label2id}
-    )
-
-    def write(changed: Path) -> None:
-        save_support(renewed, changed, names)
-        config.save_pretrained(changed)
-
-    written = artifact.revise(loaded.folder, folder, manifest, write)
+    written = artifact.revise(loaded.folder, folder, manifest, lambda changed: save_support(renewed, changed, names))
     _retire_evaluations(folder)
     loaded.folder, loaded.manifest = folder.resolve(), written  # not read again: by now it may be another process's
-    loaded.model.config.id2label, loaded.model.config.label2id = space.id2label, space.label2id
     after = copy(task)
     after.labels, after.support, after.decision = space, renewed, decision
     after.options = task.options.model_copy(update={"method": method.options})

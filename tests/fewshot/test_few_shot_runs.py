@@ -125,6 +125,24 @@ def test_transformers_pipeline_says_the_same(trained: TrainResult) -> None:
         served(texts, top_k=2)
 
 
+def test_a_head_drawn_at_random_has_no_class_names(
+    checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path
+) -> None:
+    """What the checkpoint knew of classes of its own is no name for the new ones either."""
+    started = tmp_path / "model"
+    shutil.copytree(checkpoints["bert"], started)
+    config = transformers.AutoConfig.from_pretrained(started)
+    config.id2label, config.label2id = {0: "no", 1: "yes"}, {"no": 0, "yes": 1}
+    config.save_pretrained(started)
+    result = train(started, data, tmp_path / "run", "prototypical")
+    served = nlptk.pipeline(result.artifact)
+    served.add_class("lamp", ["the lamp is dark", "a lamp without light"], output=tmp_path / "more")
+    for folder in (result.artifact, tmp_path / "more"):
+        plain = transformers.pipeline("text-classification", model=str(folder))
+        assert plain("the lamp is dark")[0]["label"] in ("LABEL_0", "LABEL_1")
+        assert nlptk.pipeline(folder)("the lamp is dark")["label"] in {*KEYWORDS, "lamp"}
+
+
 @pytest.mark.parametrize(
     ("task", "said"),
     [
