@@ -13,10 +13,12 @@ epochs and seed:
     nlptk   nlptk.train: windows packed, the loss over the context's tokens, all spans tried; the threshold for no
             answer is tuned on the validation split
 
-Exact match and F1 are SQuAD 2.0's, by the same function, on the test split; for run_qa also with the threshold that is
-best on the validation split, so that the two models are compared alike. Differences are of the same questions, each the
-mean over the seeds, with a 95 % interval by the bootstrap over questions. Time is the Trainer's own `train_runtime`,
-peak memory the process's largest resident set. --unseen is measured with nlptk's model and never trained on.
+Exact match and F1 are SQuAD 2.0's, by the same function, on the test split: of each as it comes, and so that the two
+models are compared alike: with the threshold for no answer that is best on the validation split, with 0, and without
+one on the questions that have an answer (`span`); AUC says how well the score of none tells the questions without
+answer from the others. Differences are of the same questions, each the mean over the seeds, with a 95 % interval by the
+bootstrap over questions. Time is the Trainer's own `train_runtime`, peak memory the process's largest resident set.
+--unseen is measured with nlptk's model and never trained on.
 --contenders runs one of them alone, for its accuracy; a ratio of times takes both. --keep writes checkpoints, from
 which the same command goes on where it was cut off; its times are of the last part, and with the writing.
 """
@@ -38,6 +40,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from sklearn.metrics import roc_auc_score
 from training import default_model, plain_arguments, plain_settings, spread
 from transformers import (
     AutoModelForQuestionAnswering,
@@ -123,15 +126,24 @@ def best_answers(logits: Any, features: Dataset, rows: Dataset) -> tuple[list[st
     return texts, [a - b if np.isfinite(b) else 1e4 for a, b in zip(none, scores, strict=True)]
 
 
-def judged(texts: list[str], rows: Dataset, name: str = "") -> dict[str, list[float]]:
-    """EM and F1 of every question. texts: the answers, "" for none."""
-    scores = score_answers(texts, [[answer["text"] for answer in answers] for answers in rows["answers"]])
-    return {f"{name}EM": scores.exact_match.tolist(), f"{name}F1": scores.f1.tolist()}
+def outcome(
+    seconds: float, rows: Dataset, texts: list[str], margins: list[float], *, own: float, tuned: float
+) -> dict[str, Any]:
+    """What a contender returns: means, and under `each` the figures of every question.
 
-
-def outcome(seconds: float, each: dict[str, list[float]]) -> dict[str, Any]:
-    """What a contender returns: means, and under `each` the figures of every question."""
-    return {"seconds": seconds, **{name: statistics.mean(values) for name, values in each.items()}, "each": each}
+    texts, margins: of each row the best answer, and by how much the score of none exceeds its own. own, tuned: the
+    margins above which an answer is withheld: as the contender comes, and as is best on the validation split.
+    """
+    golds = [[answer["text"] for answer in answers] for answers in rows["answers"]]
+    answerable = np.array([bool(row) for row in golds])
+    each: dict[str, list[float]] = {}
+    for name, threshold in (("", own), ("tuned ", tuned), ("zero ", 0.0), ("span ", np.inf)):
+        said = ["" if margin > threshold else text for text, margin in zip(texts, margins, strict=True)]
+        scores = score_answers(said, golds)
+        kept = answerable if name == "span " else slice(None)
+        each |= {f"{name}EM": scores.exact_match[kept].tolist(), f"{name}F1": scores.f1[kept].tolist()}
+    means = {name: statistics.mean(values) for name, values in each.items()}
+    return {"seconds": seconds, **means, "AUC": float(roc_auc_score(~answerable, margins)), "each": each}
 
 
 def run_qa(args: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -163,11 +175,7 @@ def run_qa(args: argparse.Namespace, folder: str) -> dict[str, Any]:
         told[split] = best_answers(trainer.predict(inputs).predictions, features[split], rows[split])
     golds = [[answer["text"] for answer in answers] for answers in rows["validation"]["answers"]]
     tuned = best_threshold(told["validation"][0], golds, told["validation"][1])[1]
-    each: dict[str, list[float]] = {}
-    for name, threshold in (("", 0.0), ("tuned ", tuned)):
-        said = ["" if margin > threshold else text for text, margin in zip(*told["test"], strict=True)]
-        each |= judged(said, rows["test"], name)
-    return outcome(seconds, each)
+    return outcome(seconds, rows["test"], *told["test"], own=0.0, tuned=tuned)
 
 
 def write(path: Path, rows: Dataset) -> Path:
@@ -198,8 +206,12 @@ def with_nlptk(args: argparse.Namespace, folder: str) -> dict[str, Any]:
         output=args.artifact,
     )
     rows = read(args.data / "test.json", args.rows)
-    said = nlptk.pipeline(result.artifact)(rows.select_columns(["question", "context"]).to_list())
-    found = outcome(result.metrics["train_runtime"], judged([answer["answer"] for answer in said], rows))
+    served = nlptk.pipeline(result.artifact, options={"n_best_shown": 1})
+    said = served(rows.select_columns(["question", "context"]).to_list())
+    tuned = served.task.decision["no_answer_threshold"]
+    texts = [answer["n_best"][0]["answer"] for answer in said]
+    margins = [float(np.log(answer["no_answer_probability"] / answer["n_best"][0]["score"])) for answer in said]
+    found = outcome(result.metrics["train_runtime"], rows, texts, margins, own=tuned, tuned=tuned)
     assert abs(found["F1"] - result.metrics["test_f1"]) < 1e-9, "what is served is what was measured"
     return found
 
@@ -235,12 +247,11 @@ def apart(args: argparse.Namespace, contender: str, seed: int, artifact: str) ->
 
 def differences(plain: list[dict[str, Any]], ours: list[dict[str, Any]]) -> None:
     """Print by how much nlptk exceeds the script. Of each: a run a seed."""
-    for figure in ("EM", "F1", "tuned EM", "tuned F1"):
-        one = np.mean([run["each"][figure.removeprefix("tuned ")] for run in ours], axis=0)
-        gain = one - np.mean([run["each"][figure] for run in plain], axis=0)
+    for figure in plain[0]["each"]:
+        gain = np.subtract(*(np.mean([run["each"][figure] for run in runs], axis=0) for runs in (ours, plain)))
         drawn = np.random.default_rng(0).choice(gain, (2000, len(gain))).mean(axis=1)
         low, high = np.quantile(drawn, (0.025, 0.975))
-        print(f"nlptk over run_qa's {figure}: {gain.mean():+.4f} [{low:+.4f}, {high:+.4f}]")
+        print(f"{figure}: nlptk over run_qa {gain.mean():+.4f} [{low:+.4f}, {high:+.4f}]")
 
 
 def main() -> None:

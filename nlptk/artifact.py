@@ -288,7 +288,10 @@ def revise(source: Path, folder: Path, manifest: Manifest, write_changed: Callab
 
         def write(staging: Path) -> None:
             if load_manifest(source, verify=False)[1].files != manifest.files:
-                raise ArtifactError(f"{source}: it was changed since it was loaded; load it again, then do this again")
+                raise ArtifactError(
+                    f"{source}: another process changed it since it was loaded here; run this again, in Python with "
+                    "the model loaded anew"
+                )
             for name in kept:
                 (staging / name).parent.mkdir(parents=True, exist_ok=True)
                 _share(source / name, staging / name)

@@ -192,13 +192,13 @@ def test_what_another_process_changed_after_loading_stays(
     model = train(checkpoints["bert"], data, tmp_path / "run", "prototypical").artifact
     first, second = nlptk.pipeline(model), nlptk.pipeline(model)
     first.add_class("praise", ["great service"])
-    with pytest.raises(ArtifactError, match="changed since it was loaded"):
+    with pytest.raises(ArtifactError, match="changed it since it was loaded"):
         second.add_class("refund", ["money back"])
     labels = nlptk.pipeline(model).task.labels
     assert labels is not None
     assert set(labels.names) == {*KEYWORDS, "praise"}
     train(checkpoints["bert"], data, tmp_path / "run", "contrastive")
-    with pytest.raises(ArtifactError, match="changed since it was loaded"):
+    with pytest.raises(ArtifactError, match="changed it since it was loaded"):
         first.add_class("refund", ["money back"])
     assert nlptk.pipeline(model).task.options.method.name == "contrastive"  # type: ignore[attr-defined]  # few_shot's
 
@@ -217,7 +217,7 @@ def test_what_another_process_changes_right_after_a_change_stays(
 
     monkeypatch.setattr(artifact, "revise", revised_and_changed_again)
     loaded.add_class("mine", ["money back"])
-    with pytest.raises(ArtifactError, match="changed since it was loaded"):
+    with pytest.raises(ArtifactError, match="changed it since it was loaded"):
         loaded.add_class("more", ["thank you"])
     labels = nlptk.pipeline(model).task.labels
     assert labels is not None
