@@ -124,7 +124,8 @@ def compare_methods(
 
     source, keys, overrides: a recipe, as for `train`; its task is few_shot. methods: names, the first of which the
     others are compared to; default: the recipe's own alone. ways, shots, queries: of an episode, a class. replay: saved
-    lists of episodes, one for each of `shots`. `output` is `runs/episodes` by default.
+    lists of episodes, one for each of `shots`. `output` is `runs/episodes` by default. What was cut off goes on behind
+    the last episode that was measured, when called again alike.
 
         nlptk.compare_methods(model="CHECKPOINT", data="test.jsonl", methods=["linear_probe", "prototypical"])
 

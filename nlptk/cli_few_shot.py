@@ -52,6 +52,8 @@ def compare(
 ) -> None:
     """Several methods on the same episodes: accuracies, paired differences, a plot of accuracy against shots.
 
+    Cut off, the same command goes on behind the last episode that was measured.
+
     nlptk fewshot compare --methods linear_probe,prototypical,anil model=CHECKPOINT data=test.jsonl
     task.meta.train=train.jsonl
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from accelerate import PartialState
 
+from nlptk.data import fingerprint
 from nlptk.data.problems import conflict_lines
 from nlptk.environment import Watch
 from nlptk.errors import DataError, RecipeError, UnsupportedError
@@ -20,6 +22,7 @@ from nlptk.fewshot.contract import Learner, Method
 from nlptk.fewshot.data import refuse_unknown_names, split_rows, with_class_names, without_repeats
 from nlptk.fewshot.episodes import Episode, Protocol
 from nlptk.fewshot.evaluation import adapted_accuracies, frozen_accuracies, mean_interval, paired_differences
+from nlptk.fewshot.measured import Measured
 from nlptk.fewshot.methods import make_method
 from nlptk.fewshot.rows import LabelledRows, frozen_vectors
 from nlptk.fewshot.settings import check_head, make_method_of, settled, trains
@@ -29,9 +32,11 @@ from nlptk.recipe import Recipe, make_recipe, to_yaml
 from nlptk.report import sections, write_report
 from nlptk.report.document import replace_text
 from nlptk.task import Figure, Section
+from nlptk.training.identity import shaping
 from nlptk.training.occupation import sole_run
 from nlptk.training.preparation import left_random, load_data, prepare
 from nlptk.training.reporting import context
+from nlptk.training.stored_features import model_fingerprint
 
 RESULTS = "results.json"
 
@@ -101,6 +106,8 @@ def compare(
     recipes: name -> recipe; they differ in `task`, and in `strategy` where nothing trains. protocol: its shots are
     replaced by each of `shots`. replay: shots -> a saved list of episodes to use instead of drawing them.
 
+    A comparison that was cut off goes on: episodes that a method has trained on are not measured again.
+
     Raises: NlptkError: rows that the protocol cannot be drawn from, classes that were meta-trained on, a folder with a
     trained model, whose report would be replaced, ...
     """
@@ -119,9 +126,10 @@ def compare(
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
         lists: dict[int, list[Episode]] = {}
-        replaced = (output / RESULTS).exists()
+        replaced = (output / RESULTS).exists() and not Measured.any_in(output)
         warnings = [f"replaces the comparison of an earlier run in {output}"] * replaced
         warnings += _left_out(next(iter(recipes.values())))
+        kept: list[Measured] = []
         for name, recipe in jobs.items():
             job = _Job.prepare(recipe, where)
             if not meta_trained:
@@ -130,7 +138,9 @@ def compare(
                 lists = {k: _episodes(job.rows, replace(protocol, shots=k), (replay or {}).get(k)) for k in shots}
                 protocol = _protocol_of(lists, protocol)
             job.rows.check_queries(lists)
-            found[name] = job.accuracies(lists)
+            if job.adapts:
+                kept.append(Measured(output, name, job.identity()))
+            found[name] = job.accuracies(lists, kept[-1] if job.adapts else None)
             warnings += [f"{name}: {line}" for line in job.warnings]
             watch.lap(name)
             saved = {k: output / f"episodes-{protocol.ways}-way-{k}-shot.json" for k in lists}
@@ -141,6 +151,9 @@ def compare(
                     job.rows.pool.save(episodes, saved[k])
                 replace_text(output / RESULTS, json.dumps(_with_episodes(result), indent=2) + "\n")
                 _report(result, recipes, protocol, watch)
+        PartialState().wait_for_everyone()
+        for measured in kept:  # all is in the results
+            measured.remove()
     return result
 
 
@@ -198,6 +211,8 @@ def _protocol_of(lists: Mapping[int, Sequence[Episode]], protocol: Protocol) -> 
 
 _WHOLE_RUNS = {"gradient_accumulation_steps": 1, "fp16": False, "neftune_noise_alpha": None}
 """Fields of the training block that training for an episode does not know, as they are where nothing is given."""
+_LENGTH = ("num_train_epochs", "max_steps", "lr_scheduler_kwargs", "data_seed")
+"""Arguments that decide how far an episode is trained, beside those that decide what a step does."""
 
 
 @dataclass(frozen=True)
@@ -247,8 +262,25 @@ class _Job:
             )
         return cls(recipe, method, learner, learned, rows, args, adapts, frozen, warnings)
 
-    def accuracies(self, lists: Mapping[int, list[Episode]]) -> dict[int, np.ndarray]:
-        """shots -> (episodes,)."""
+    def identity(self) -> dict[str, Any]:
+        """What the accuracy of an episode depends on beside the episode. Of meta-training the weights tell."""
+        parts = self.recipe.model_dump(mode="json", include={"task", "strategy", "optimizer", "head", "dropout"})
+        learned = {name: hashlib.sha256(values.tobytes()).hexdigest() for name, values in self.learned.items()}
+        return {
+            **parts,
+            "task": {key: value for key, value in parts["task"].items() if key != "meta"},
+            "batch": self.recipe.training.get("per_device_train_batch_size"),
+            "seed": self.recipe.seed,
+            "rows": fingerprint(self.rows.features.dataset),
+            "names": list(self.rows.names),
+            "model": model_fingerprint(self.learner.trained),
+            "learned": learned,
+            **shaping(self.args),
+            **{f"training.{name}": getattr(self.args, name) for name in _LENGTH},
+        }
+
+    def accuracies(self, lists: Mapping[int, list[Episode]], measured: Measured | None) -> dict[int, np.ndarray]:
+        """shots -> (episodes,). measured: where a method adapts, what was measured before."""
         material = empty_material(self.learner, learned=self.learned, seed=self.recipe.seed)
         if not self.adapts:
             see = frozen_vectors if self.frozen else partial(LabelledRows.vectors, show=True)
@@ -264,6 +296,7 @@ class _Job:
                 episodes,
                 adapt=self._adapt,
                 material=material,
+                measured=measured,
                 hidden=bool(self.args.disable_tqdm),
                 what=f"{self.recipe.task['method']['name']}, {k} shots: ",
             )

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from nlptk.fewshot.adapting import unchanged
 from nlptk.fewshot.contract import Learner, Material, Method
 from nlptk.fewshot.episodes import Episode, class_places
+from nlptk.fewshot.measured import Measured
 from nlptk.fewshot.rows import LabelledRows
 from nlptk.task import Figure
 from nlptk.training.progress import shown
@@ -55,14 +56,15 @@ def adapted_accuracies(
     *,
     adapt: Callable[[LabelledRows], None],
     material: Material,
+    measured: Measured | None = None,
     hidden: bool = False,
     what: str = "",
 ) -> np.ndarray:
     """(episodes,) accuracy where each support set moves the encoder anew. Episodes are shared among the processes, and
     what is random in one (dropout) depends on its number and the seed of `material` alone.
 
-    adapt: moves `learner.trained` to a support set, in place; afterwards it is as before. hidden: no progress; what:
-    begins what progress calls it.
+    adapt: moves `learner.trained` to a support set, in place; afterwards it is as before. measured: what is known
+    already, and where to keep what becomes known. hidden: no progress; what: begins what progress calls it.
     """
     state = PartialState()
     mine = range(state.process_index, len(episodes), state.num_processes)
@@ -70,6 +72,9 @@ def adapted_accuracies(
     found: list[tuple[int, float]] = []
     for index in shown(mine, f"{what}episodes", hidden=hidden):
         episode = episodes[index]
+        if measured is not None and (known := measured.accuracy(index, episode)) is not None:
+            found.append((index, known))
+            continue
         names = class_names(rows, episode)
         support, query = (
             rows.subset(part.ravel().tolist(), class_places(part), names)
@@ -80,7 +85,10 @@ def adapted_accuracies(
             adapt(support)
             seen = [part.vectors(learner.trained, batch_size=64) for part in (support, query)]
             given = replace(material, vectors=seen[0], labels=support.labels, names=names)
-            found.append((index, accuracy(method, given, seen[1], query.labels)))  # a head may read the weights
+            reached = accuracy(method, given, seen[1], query.labels)  # a head may read the weights
+        found.append((index, reached))
+        if measured is not None:
+            measured.add(index, episode, reached)
     if state.num_processes > 1:
         found = gather_object(found)
     return np.array([value for _, value in sorted(found)])

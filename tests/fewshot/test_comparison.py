@@ -51,10 +51,10 @@ def test_a_comparison_that_is_cut_off_has_what_was_measured_and_says_what_was_no
 ) -> None:
     measure = comparison._Job.accuracies
 
-    def until_prototypical(job: Any, lists: Any) -> Any:
+    def until_prototypical(job: Any, lists: Any, measured: Any) -> Any:
         if job.recipe.task["method"]["name"] == "prototypical":
             raise KeyboardInterrupt
-        return measure(job, lists)
+        return measure(job, lists, measured)
 
     monkeypatch.setattr(comparison._Job, "accuracies", until_prototypical)
     how: dict[str, Any] = {"ways": 2, "queries": 2, "episodes": 3, "shots": [1], "output": tmp_path / "run"}
@@ -68,6 +68,65 @@ def test_a_comparison_that_is_cut_off_has_what_was_measured_and_says_what_was_no
     said = json.loads((tmp_path / "run" / "results.json").read_text())
     assert list(said["accuracy"]) == ["linear_probe"]
     assert said["warnings"] == ["not finished: prototypical still to come"]
+
+
+@pytest.mark.parametrize("method", ["contrastive", "maml"])
+def test_episodes_that_were_measured_are_not_measured_again(
+    method: str,
+    checkpoints: dict[str, Path],
+    data: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A comparison cut off in its eighth episode, the last line half written, and one line by another process."""
+    called = 0
+    adapt = comparison._Job._adapt
+
+    def counted(job: Any, support: Any) -> None:
+        nonlocal called
+        called += 1
+        if called == stop:
+            raise KeyboardInterrupt
+        adapt(job, support)
+
+    monkeypatch.setattr(comparison._Job, "_adapt", counted)
+    task: dict[str, Any] = {"name": "few_shot", "method": method}
+    if method == "maml":
+        task["meta"] = {"train": str(data["held_out"]), **META, "episodes": 4}
+    how: dict[str, Any] = {
+        "model": checkpoints["bert"],
+        "task": task,
+        "strategy": "lora" if method == "maml" else "full",
+        "data": {"train": data["meta"], "duplicates": "drop"},
+        "training": {"disable_tqdm": True},
+        **{"ways": 2, "queries": 2, "episodes": 5, "shots": [1, 2] if method == "maml" else [2, 3]},
+    }
+    stop = -1
+    whole = nlptk.compare_methods(**how, output=tmp_path / "whole")
+    called, stop = 0, 8
+    output = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        nlptk.compare_methods(**how, output=output)
+    kept = output / f"measured-{method}-0.jsonl"
+    first, *lines = kept.read_text().splitlines(keepends=True)
+    assert len(lines) == 7
+    kept.write_text("".join([first, *lines[:5], lines[6][:-9]]))
+    (output / f"measured-{method}-1.jsonl").write_text(first + lines[5])
+    (output / f"measured-{method}-names-0.jsonl").write_text("of another method\n")
+    capsys.readouterr()
+    called, stop = 0, -1
+    again = nlptk.compare_methods(**how, output=output)
+    assert called == 4
+    assert f"{method}: goes on, 6 episodes are measured already" in capsys.readouterr().err
+    for shots, values in whole.accuracies[method].items():
+        assert (again.accuracies[method][shots] == values).all()
+    assert [path.name for path in output.glob("measured-*")] == [f"measured-{method}-names-0.jsonl"]
+    kept.write_text("".join([first, *lines]))
+    called = 0
+    nlptk.compare_methods(**{**how, "seed": 1}, output=output)
+    assert called == 10
+    assert "7 measured episodes are discarded: the recipe, rows or model changed since" in capsys.readouterr().err
 
 
 def test_a_method_twice_is_refused(checkpoints: dict[str, Path], data: dict[str, Path], tmp_path: Path) -> None:
