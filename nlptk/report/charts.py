@@ -12,14 +12,18 @@ from nlptk.report.tables import column_format, scrolling
 MOST_POINTS = 400
 """Points drawn of one line; of longer ones the lowest and highest of each stretch are kept."""
 INTERVAL_WIDTH = 300
+BESIDE = 3.0
+"""Between the intervals of two lines at the same x."""
 Point = tuple[float, float | None]
 
 
 def curves(section: Mapping[str, Any]) -> str:
-    """Lines over a common x; a single point is drawn as a dot, a missing y breaks the line, an interval is upright."""
+    """Lines over a common x; a single point is drawn as a dot, a missing y breaks the line. An interval is upright, and
+    those of several lines stand side by side."""
     series = {name: [point for point in points if point[0] is not None] for name, points in section["series"].items()}
     lines = {name: thinned([(x, y) for x, y, *_ in points]) for name, points in series.items()}
     intervals = [[(x, *ends) for x, _, *ends in points if ends and None not in ends] for points in series.values()]
+    beside = [index for index, found in enumerate(intervals) if found]
     xs = [x for points in lines.values() for x, y in points if y is not None]
     ys = [y for points in lines.values() for _, y in points if y is not None]
     ys += [end for found in intervals for _, *ends in found for end in ends]
@@ -31,13 +35,15 @@ def curves(section: Mapping[str, Any]) -> str:
     drawn = [frame.axes(section["x_label"], section["y_label"])]
     for index, points in enumerate(lines.values()):
         style = svg.series_style(index)
+        aside = BESIDE * (beside.index(index) - (len(beside) - 1) / 2) if index in beside else 0.0
         for run in unbroken(points):
-            places = [(frame.x(x), frame.y(y)) for x, y in run]
+            places = [(frame.x(x) + aside, frame.y(y)) for x, y in run]
             if len(places) <= 12:
                 drawn += [svg.circle(*place, 2.6, f"dot {style}") for place in places]
             drawn.append(svg.polyline(places, f"line {style}"))
         for x, low_end, high_end in intervals[index]:
-            drawn.append(svg.line(frame.x(x), frame.y(low_end), frame.x(x), frame.y(high_end), f"whisker {style}"))
+            place = frame.x(x) + aside
+            drawn.append(svg.line(place, frame.y(low_end), place, frame.y(high_end), f"whisker {style}"))
     title = f"{section['title']}: {section['y_label']} over {section['x_label']}"
     return svg.legend(list(lines)) + svg.drawing(svg.WIDTH, frame.height, "".join(drawn), title=title)
 

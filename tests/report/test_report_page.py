@@ -156,6 +156,15 @@ def test_curves_draw_the_intervals_of_their_points_on_the_scale() -> None:
     ]
 
 
+def test_intervals_of_several_lines_stand_side_by_side() -> None:
+    points: dict[str, list[list[float | None]]] = {name: [[1, 0.5, 0.4, 0.7], [5, 0.8, 0.6, 0.9]] for name in "abc"}
+    drawn = charts.curves(report.curves("L", points, x_label="x", y_label="y"))
+    places = [float(x) for x in re.findall(r'<line x1="([^"]*)"[^>]*class="whisker', drawn)]
+    middle = svg.Frame.around(svg.nice_ticks(1, 5, 6), svg.nice_ticks(0.4, 0.9)).x(1)
+    assert places[::2] == pytest.approx([middle - charts.BESIDE, middle, middle + charts.BESIDE], abs=0.06)
+    assert len(set(places)) == 6
+
+
 def test_a_point_of_another_length_is_refused() -> None:
     with pytest.raises(NlptkError, match="point 1 of 'a' has 3 items; expected 4"):
         page_of(report.curves("L", {"a": [[0, 1], [1, 2, 3]]}, x_label="x", y_label="y"))
