@@ -19,8 +19,9 @@ one on the questions that have an answer (`span`); AUC says how well the score o
 answer from the others. Differences are of the same questions, each the mean over the seeds, with a 95 % interval by the
 bootstrap over questions. Time is the Trainer's own `train_runtime`, peak memory the process's largest resident set.
 --unseen is measured with nlptk's model and never trained on.
---contenders runs one of them alone, for its accuracy; a ratio of times takes both. --keep writes checkpoints, from
-which the same command goes on where it was cut off; its times are of the last part, and with the writing.
+--contenders runs one of them alone, for its accuracy; a ratio of times takes both. --keep writes checkpoints and what
+is measured, from which the same command goes on where it was cut off; its times are of the last part, and with the
+writing.
 """
 
 from __future__ import annotations
@@ -237,8 +238,14 @@ def apart(args: argparse.Namespace, contender: str, seed: int, artifact: str) ->
     for name in ("data", "model", "rows", "epochs", "batch_size", "learning_rate", "padding", "unseen", "unseen_rows"):
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    kept = args.keep / f"{contender}-{seed}.json" if args.keep else None
+    if kept is not None and kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text())
+    else:
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        if kept is not None:
+            kept.write_text(json.dumps(found))
     shown = {name: value for name, value in found.items() if name != "each"}
     line = "   ".join(f"{name} {value:.1f}" if value > 1 else f"{name} {value:.4f}" for name, value in shown.items())
     print(f"seed {seed}: {contender:<7} {line}", flush=True)
