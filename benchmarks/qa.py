@@ -18,10 +18,9 @@ models are compared alike: with the threshold for no answer that is best on the 
 one on the questions that have an answer (`span`); AUC says how well the score of none tells the questions without
 answer from the others. Differences are of the same questions, each the mean over the seeds, with a 95 % interval by the
 bootstrap over questions. Time is the Trainer's own `train_runtime`, peak memory the process's largest resident set.
---unseen is measured with nlptk's model and never trained on.
---contenders runs one of them alone, for its accuracy; a ratio of times takes both. --keep writes checkpoints and what
-is measured, from which the same command goes on where it was cut off; its times are of the last part, and with the
-writing.
+--unseen is measured with nlptk's model and never trained on. --contenders runs one of them alone, for its accuracy; a
+ratio of times takes both. --keep writes checkpoints and what is measured, from which the same command goes on where it
+was cut off; its times are of the last part, and with the writing.
 """
 
 from __future__ import annotations

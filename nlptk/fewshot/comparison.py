@@ -115,13 +115,7 @@ def compare(
     if (output / "model").exists():
         raise RecipeError(f"{where}: output: {output} has a trained model with its report; give another folder")
     jobs = {name: settled(_for_episodes(recipe, output / name), where) for name, recipe in recipes.items()}
-    for name, recipe in jobs.items():
-        least = make_method_of(recipe).least - bool(recipe.task["class_names"])
-        if min(shots) < least:
-            raise RecipeError(
-                f"{where}: {name} learns from {least} examples of a class or more, and shots has {min(shots)}: give "
-                "more shots or task.class_names=true, or leave the method out"
-            )
+    _check_shots(jobs, min(shots), where)
     meta_trained = any(job.task["meta"] is not None for job in jobs.values())  # on classes that may have words, too
     with sole_run(output, where=where):
         found: dict[str, dict[int, np.ndarray]] = {}
@@ -155,6 +149,17 @@ def compare(
         for measured in kept:  # all is in the results
             measured.remove()
     return result
+
+
+def _check_shots(jobs: Mapping[str, Recipe], fewest: int, where: str) -> None:
+    """Refuse methods that learn from more examples than there are. Raises: RecipeError."""
+    for name, recipe in jobs.items():
+        least = make_method_of(recipe).least - bool(recipe.task["class_names"])
+        if fewest < least:
+            raise RecipeError(
+                f"{where}: {name} learns from {least} examples of a class or more, and shots has {fewest}: give more "
+                "shots or task.class_names=true, or leave the method out"
+            )
 
 
 def _to_come(names: Sequence[str]) -> list[str]:
@@ -274,6 +279,7 @@ class _Job:
             "rows": fingerprint(self.rows.features.dataset),
             "names": list(self.rows.names),
             "model": model_fingerprint(self.learner.trained),
+            "pooling": self.learner.task.decision.get("pooling"),
             "learned": learned,
             **shaping(self.args),
             **{f"training.{name}": getattr(self.args, name) for name in _LENGTH},

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 
 from nlptk.data.cache import disk_errors
 from nlptk.fewshot.episodes import Episode
@@ -28,13 +29,10 @@ class Measured:
     def __init__(self, folder: Path, name: str, identity: Mapping[str, Any]):
         state = PartialState()
         self._folder, self._stem, self._identity = folder, f"measured-{name}", json.dumps(identity)
-        self._own, joined = (folder / f"{self._stem}-{rank}.jsonl" for rank in (state.process_index, 0))
-        if state.is_main_process:
-            self._join(joined)
-        state.wait_for_everyone()
-        lines = joined.read_text(encoding="utf-8").splitlines()
-        self._known: dict[str, float] = {line["episode"]: line["accuracy"] for line in map(json.loads, lines[1:])}
-        state.wait_for_everyone()  # the main process goes on to write into what all have read
+        self._own = folder / f"{self._stem}-{state.process_index}.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)  # other machines need not see the main process's disk
+        (lines,) = broadcast_object_list([self._join() if state.is_main_process else None])
+        self._known: dict[str, float] = {line["episode"]: line["accuracy"] for line in map(json.loads, lines)}
         if self._known and state.is_main_process:
             print(f"{name}: goes on, {len(self._known)} episodes are measured already", file=sys.stderr)
 
@@ -58,8 +56,8 @@ class Measured:
         """Once all are measured and told elsewhere."""
         self._own.unlink(missing_ok=True)
 
-    def _join(self, target: Path) -> None:
-        """All that is known in one file, and no other."""
+    def _join(self) -> list[str]:
+        """The lines of all episodes that are known, now in the main process's file and no other."""
         known: dict[str, None] = {}
         discarded = 0
         files = [path for path in self._folder.glob("measured-*.jsonl") if path.stem.rpartition("-")[0] == self._stem]
@@ -71,12 +69,13 @@ class Measured:
             else:
                 discarded += len(whole)
         if discarded:
-            said = f"{target}: {discarded} measured episodes are discarded: the recipe, rows or model changed since"
+            said = f"{self._own}: {discarded} measured episodes are discarded: the recipe, rows or model changed since"
             print(said, file=sys.stderr)
-        replace_text(target, "".join(f"{line}\n" for line in (self._identity, *known)))
+        replace_text(self._own, "".join(f"{line}\n" for line in (self._identity, *known)))
         for path in files:
-            if path != target:
+            if path != self._own:
                 path.unlink()
+        return list(known)
 
 
 def _is_whole(line: str) -> bool:
