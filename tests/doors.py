@@ -80,6 +80,26 @@ def torchrun(*words: str | Path, cwd: Path) -> Called:
     return python(*launcher, *words, cwd=cwd, path=[ROOT], env={**ALONE, "NLPTK_CACHE": str(cwd / "cache")})
 
 
+EACH = """
+import json, sys
+from tests.doors import cli
+
+for words in json.load(open(sys.argv[1])):
+    called = cli(*words)
+    print(called.out, file=sys.stdout)
+    print(called.err, file=sys.stderr)
+    if called.code:
+        sys.exit(called.code)
+"""
+
+
+def torchrun_each(calls: Sequence[Sequence[str]], *, cwd: Path) -> Called:
+    """`nlptk WORDS` for each, one after the other, in two processes: starting them takes longer than most calls."""
+    (cwd / "each.py").write_text(EACH)
+    (cwd / "calls.json").write_text(json.dumps(calls))
+    return torchrun("each.py", "calls.json", cwd=cwd)
+
+
 def rows(count: int = 24) -> list[dict[str, Any]]:
     """Two labels that one word tells apart."""
     return [

@@ -140,25 +140,15 @@ def test_accelerate_launch_makes_the_model_of_a_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_under_torchrun_speaks_once(tmp_path: Path) -> None:
-    write_checkpoint("bert", tmp_path / "bert")
-    write_rows(tmp_path / "rows.jsonl")
-    words = ["task=classification", "model=bert", "data=rows.jsonl", "output=run", "training.num_train_epochs=1"]
-    called = torchrun("-m", "nlptk", "train", *words, "bootstrap=0", "--json", cwd=tmp_path)
-    assert called.code == 0, called.err[-3000:]
-    said = called.out[called.out.index("{") :]
-    assert json.loads(said)["artifact"] == "run/model"
-
-
-@pytest.mark.slow
-def test_processes_that_torchrun_starts_on_a_cpu_share_the_rows_or_are_refused(tmp_path: Path) -> None:
+def test_processes_that_torchrun_starts_on_a_cpu_share_the_rows_and_speak_once_or_are_refused(tmp_path: Path) -> None:
     """Nothing in the environment says that it is to be the CPU: accelerate would have each train alone."""
     write_checkpoint("bert", tmp_path / "bert")
     write_rows(tmp_path / "rows.jsonl")
     words = ["train", "task=classification", "model=bert", "data.train=rows.jsonl", "data.test=none", "bootstrap=0"]
     words += ["data.validation=none", "training.num_train_epochs=1", "training.per_device_train_batch_size=4"]
-    called = torchrun("-m", "nlptk", *words, "output=joined", cwd=tmp_path)
+    called = torchrun("-m", "nlptk", *words, "output=joined", "--json", cwd=tmp_path)
     assert called.code == 0, called.err[-3000:]
+    assert json.loads(called.out[called.out.index("{") :])["artifact"] == "joined/model"
     state = json.loads((tmp_path / "joined" / "trainer_state.json").read_text())
     assert state["global_step"] == 24 / (4 * 2)
     called = torchrun("-m", "nlptk", *words, "training.use_cpu=false", "output=apart", cwd=tmp_path)

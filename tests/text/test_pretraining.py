@@ -30,7 +30,7 @@ from nlptk.text.documents import is_held_out
 from nlptk.text.pretraining import PretrainResult
 from nlptk.text.recipe import resolve_recipe, to_yaml
 from nlptk.text.trainer import PretrainingTrainer
-from tests.doors import ROOT, torchrun
+from tests.doors import ROOT, torchrun_each
 from tests.text.samples import document, job, write_text
 
 STEPS = 60
@@ -340,24 +340,23 @@ def test_nothing_held_out_is_nothing_measured(text: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["bert", "t5"])
-def test_two_processes_train_the_model_of_one(text: Path, tmp_path: Path, family: str) -> None:
-    found = {}
-    for name, size in (("one", 8), ("two", 4)):
-        more = {"per_device_train_batch_size": size, "max_grad_norm": 0.0}
-        recipe = tmp_path / f"{name}.yaml"
-        keys = job(family, text, tmp_path / name, steps=6, training=more, optimizer="sgd")
-        recipe.write_text(yaml.safe_dump(keys))
-        if name == "one":
-            pretrain(recipe)
-        else:
-            called = torchrun("-m", "nlptk", "pretrain", recipe, cwd=tmp_path)
-            assert called.code == 0, called.err[-3000:]
-            assert called.out.count("tokens/s") == 1
-        found[name] = tmp_path / name
-    one, two = (load_file(folder / "model" / "model.safetensors") for folder in found.values())
-    for key, tensor in one.items():
-        torch.testing.assert_close(two[key], tensor, atol=1e-5, rtol=1e-4)
-    results = [json.loads((folder / "all_results.json").read_text()) for folder in found.values()]
-    for key in ("eval_loss", "eval_bits_per_byte", "train_loss", "train_tokens"):
-        assert results[0][key] == pytest.approx(results[1][key], abs=1e-4)
+def test_two_processes_train_the_model_of_one(text: Path, tmp_path: Path) -> None:
+    calls = []
+    for family in ("bert", "t5"):
+        for name, size in (("one", 8), ("two", 4)):
+            more = {"per_device_train_batch_size": size, "max_grad_norm": 0.0}
+            keys = job(family, text, tmp_path / f"{family}-{name}", steps=6, training=more, optimizer="sgd")
+            (tmp_path / f"{family}-{name}.yaml").write_text(yaml.safe_dump(keys))
+        calls.append(["pretrain", f"{family}-two.yaml"])
+    called = torchrun_each(calls, cwd=tmp_path)
+    assert called.code == 0, called.err[-3000:]
+    assert called.out.count("tokens/s") == len(calls)
+    for family in ("bert", "t5"):
+        pretrain(tmp_path / f"{family}-one.yaml")
+        folders = [tmp_path / f"{family}-{name}" for name in ("one", "two")]
+        one, two = (load_file(folder / "model" / "model.safetensors") for folder in folders)
+        for key, tensor in one.items():
+            torch.testing.assert_close(two[key], tensor, atol=1e-5, rtol=1e-4)
+        results = [json.loads((folder / "all_results.json").read_text()) for folder in folders]
+        for key in ("eval_loss", "eval_bits_per_byte", "train_loss", "train_tokens"):
+            assert results[0][key] == pytest.approx(results[1][key], abs=1e-4)
