@@ -34,11 +34,16 @@ class PrototypicalOptions(TaskOptions):
 
 
 class ContrastiveOptions(TaskOptions):
-    """Pairs of the support set fine-tune the encoder, then a head (SetFit, Tunstall et al. 2022, arXiv:2209.11055)."""
+    """Pairs of the support set fine-tune the encoder, then a head (SetFit, Tunstall et al. 2022, arXiv:2209.11055).
+
+    SetFit's loss asks for cosines of 1 and 0; CoSENT's (Su 2022, kexue.fm/archives/8847) for pairs of one class to be
+    nearer than those of two, and leaves alone what is: better among many classes.
+    """
 
     name: Literal["contrastive"]
     loss: Literal["cosine_similarity", "cosent"] = Field(
-        "cosine_similarity", description="sentence-transformers' CosineSimilarityLoss or CoSENTLoss"
+        "cosine_similarity",
+        description="sentence-transformers' CosineSimilarityLoss (SetFit's), or CoSENTLoss, for many classes",
     )
     passes: float = Field(20.0, gt=0.0, description="How often each example is embedded, on average")
     inverse_penalty: Penalty = Field(1.0, description=f"Of the head: {PENALTY}")

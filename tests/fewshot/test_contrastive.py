@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nlptk.errors import DataError
-from nlptk.fewshot.contrastive import FIRST, SAME, SECOND, PairBatches
+from nlptk.fewshot.contrastive import FIRST, MOST_PAIRS, SAME, SECOND, PairBatches
 
 
 class Rows:
@@ -24,15 +24,21 @@ class Rows:
         return {"input_ids": torch.tensor(chosen)}
 
 
-def _batches(sizes: list[int], *, batch_size: int = 8, passes: float = 40.0, seed: int = 0) -> tuple[Any, PairBatches]:
+def _batches(
+    sizes: list[int], *, batch_size: int = 8, passes: float = 40.0, balanced: bool = False, seed: int = 0
+) -> tuple[Any, PairBatches]:
     rows: Any = Rows(sizes)
-    return rows, PairBatches(rows, batch_size=batch_size, passes=passes, seed=seed)
+    return rows, PairBatches(rows, batch_size=batch_size, passes=passes, balanced=balanced, seed=seed)
 
 
-@pytest.mark.parametrize("sizes", [[8, 8], [8] * 150, [50, 1], [1, 1, 1, 2], [3, 30, 2]])
-def test_every_batch_has_as_many_pairs_of_one_class_as_of_two_where_it_can(sizes: list[int]) -> None:
-    rows, batches = _batches(sizes)
-    size = min(8, sum(sizes))
+@pytest.mark.parametrize("batch_size", [8, 40])
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("sizes", [[8, 8], [8] * 150, [50, 1], [1, 1, 1, 2], [3, 30, 2], [40, 40]])
+def test_every_batch_has_all_pairs_or_as_many_of_one_class_as_of_two(
+    sizes: list[int], balanced: bool, batch_size: int
+) -> None:
+    rows, batches = _batches(sizes, balanced=balanced, batch_size=batch_size)
+    size = min(batch_size, sum(sizes))
     for index in range(0, len(batches), max(1, len(batches) // 50)):
         batch = batches[index]
         chosen, same = batch["input_ids"].numpy(), batch[SAME].bool().numpy()
@@ -42,7 +48,24 @@ def test_every_batch_has_as_many_pairs_of_one_class_as_of_two_where_it_can(sizes
         assert (same == of_one_class).all()
         there = np.triu(labels[:, None] == labels, k=1).sum()
         apart = size * (size - 1) // 2 - there
-        assert same.sum() == (~same).sum() == min(there, apart) > 0
+        if balanced:
+            assert same.sum() == (~same).sum() == min(there, apart) > 0
+        elif there + apart <= MOST_PAIRS:
+            assert (same.sum(), (~same).sum()) == (there, apart)
+        else:
+            assert len(same) == MOST_PAIRS
+            assert min(there, apart, MOST_PAIRS // 2) <= min(same.sum(), (~same).sum())
+
+
+def test_among_many_classes_every_batch_has_pairs_of_as_many_as_it_can_and_those_with_one_row_take_part() -> None:
+    rows, batches = _batches([8] * 140 + [1] * 10, batch_size=32, passes=40.0)
+    seen = set()
+    for index in range(len(batches)):
+        batch = batches[index]
+        seen |= set(batch["input_ids"].tolist())
+        singles = len({label for label in rows.labels[batch["input_ids"].numpy()] if label >= 140})
+        assert batch[SAME].sum() >= 16 - singles
+    assert seen == set(range(len(rows.labels)))
 
 
 def test_a_batch_is_a_function_of_its_number_and_the_seed() -> None:

@@ -110,7 +110,8 @@ def test_two_processes_make_the_model_of_one(name: str, two: Path, monkeypatch: 
         expected, found = load_file(alone.artifact / file), load_file(two / f"{name}-two" / "model" / file)
         assert sorted(expected) == sorted(found)
         for key, value in expected.items():
-            torch.testing.assert_close(found[key], value, atol=1e-5, rtol=1e-4, msg=f"{file}: {key}")
+            atol = 1e-4 if key.startswith("head.") else 1e-5  # logistic regression's solver ends within its tolerance
+            torch.testing.assert_close(found[key], value, atol=atol, rtol=1e-4, msg=f"{file}: {key}")
     assert moved(two / "bert", alone.artifact) == (name not in UNMOVED)
 
 
