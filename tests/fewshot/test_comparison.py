@@ -396,4 +396,5 @@ def test_teaching_for_an_episode_is_what_the_trainer_does(
         )
         weights.append(load_file(result.artifact / "model.safetensors"))
     for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, atol=1e-6, rtol=0)
+        if "key.bias" not in name:  # attention does not depend on it: its gradient is noise, of which Adam makes steps
+            torch.testing.assert_close(weights[1][name], value, atol=1e-6, rtol=0, msg=name)
