@@ -50,7 +50,8 @@ TRAINED: dict[str, dict[str, Any]] = {
     "cosent": tuned({**PAIRS, "loss": "cosent"}),
     "cloze": tuned({"name": "cloze"}),
     "adapters": tuned(PAIRS, strategy="lora"),
-    "windows": tuned(PAIRS, 18, **WINDOWS),  # one process reads them in another number of parts than each of two
+    # one process reads them in another number of parts than each of two; a firm head does not enlarge what that changes
+    "windows": tuned({**PAIRS, "inverse_penalty": 0.1}, 18, **WINDOWS),
     "prototypical": meta_trained("prototypical"),
     "maml": meta_trained("maml"),
 }
@@ -110,8 +111,8 @@ def test_two_processes_make_the_model_of_one(name: str, two: Path, monkeypatch: 
         expected, found = load_file(alone.artifact / file), load_file(two / f"{name}-two" / "model" / file)
         assert sorted(expected) == sorted(found)
         for key, value in expected.items():
-            atol = 1e-4 if key.startswith("head.") else 1e-5  # logistic regression's solver ends within its tolerance
-            torch.testing.assert_close(found[key], value, atol=atol, rtol=1e-4, msg=f"{file}: {key}")
+            rtol = 1.3e-6 if name == "probe" else 1e-4
+            torch.testing.assert_close(found[key], value, atol=1e-5, rtol=rtol, msg=f"{file}: {key}")
     assert moved(two / "bert", alone.artifact) == (name not in UNMOVED)
 
 
