@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import nlptk
-from tests.doors import ALONE, ROOT, python, torchrun, write_rows
+from tests.doors import ALONE, ROOT, python, torchrun, torchrun_each, write_rows
 from tests.tiny_models import write_checkpoint
 
 WHOLE_BATCH = {
@@ -45,13 +44,6 @@ JOBS: dict[str, dict[str, Any]] = {
     "feature_extraction": {"strategy": "feature_extraction"},
     "best": {"training": EARLIER_BEST},
 }
-EACH = """
-    import json, sys
-    import nlptk
-
-    for job in json.loads(open(sys.argv[1]).read()):
-        nlptk.train(job)
-"""
 
 
 def _job(folder: Path, name: str, batch_size: int) -> dict[str, Any]:
@@ -75,9 +67,9 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     write_checkpoint("bert", folder / "bert")
     write_rows(folder / "rows.jsonl")
-    (folder / "each.py").write_text(textwrap.dedent(EACH))
-    (folder / "jobs.json").write_text(json.dumps([_job(folder, name, 12) for name in JOBS]))
-    called = torchrun("each.py", "jobs.json", cwd=folder)
+    for name in JOBS:
+        (folder / f"{name}.yaml").write_text(json.dumps(_job(folder, name, 12)))
+    called = torchrun_each([["train", f"{name}.yaml"] for name in JOBS], cwd=folder)
     assert called.code == 0, called.err[-3000:]
     return folder
 
